@@ -1,0 +1,319 @@
+"""The validated configuration as plain data: what the user's YAML means, defaults filled in.
+
+What lives here: dataclasses with Traefik's names (snake_case here, camelCase in YAML), their defaults and ranges.
+What must not: validation code, file access, heavy imports; workers load this module to decode what the control
+process sends them. Validated by `config/check.py` (pydantic reads these classes), compiled by `runtime/build.py`.
+Specified by Traefik's reference pages of entry points, routers and services.
+
+Seconds are floats, sizes are bytes. Names of routers and services are qualified where they do not come from the main
+file: `default-wrr@kubernetescrd`; see `qualify`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROTOCOLS = ("http", "tcp", "udp")
+
+
+def to_camel(name: str) -> str:
+    """`entry_points` -> `entryPoints`: a field's name in YAML."""
+    head, *rest = name.split("_")
+    return head + "".join(SPELLINGS.get(word, word.capitalize()) for word in rest)
+
+
+SPELLINGS = {"ips": "IPs"}
+
+
+class Seconds:
+    """Marks a float that YAML writes as a Go duration (`300ms`, `1m30s`) or a bare number of seconds."""
+
+
+Duration = Annotated[float, Seconds()]
+Weight = Annotated[int, Ge(0), Le(1_000_000)]
+Percent = Annotated[int, Ge(0), Le(100)]
+
+SETTINGS: Any = {"extra": "forbid", "alias_generator": to_camel}
+"""How pydantic reads the classes below: YAML's spelling, no unknown keys."""
+
+
+# --- static part -------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class LifeCycle:
+    grace_time_out: Duration = 10.0
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class EntryPointTransport:
+    life_cycle: LifeCycle = field(default_factory=LifeCycle)
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class ForwardedHeaders:
+    """Whose `X-Forwarded-*` are believed: nobody's by default."""
+
+    insecure: bool = False
+    trusted_ips: list[str] = field(default_factory=list)
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class UdpOptions:
+    """`timeout`: idle life of a flow. `max_flows`: flows at once per entry point and worker (streamlb's own)."""
+
+    timeout: Duration = 3.0
+    max_flows: Annotated[int, Ge(1), Le(1_000_000)] = 10_000
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class EntryPoint:
+    """`address` as written: `host:port`, `:port`, `[::1]:port`, with `/tcp` (default) or `/udp` behind it."""
+
+    address: str
+    transport: EntryPointTransport = field(default_factory=EntryPointTransport)
+    forwarded_headers: ForwardedHeaders = field(default_factory=ForwardedHeaders)
+    udp: UdpOptions = field(default_factory=UdpOptions)
+
+    __pydantic_config__ = SETTINGS
+
+    @property
+    def kind(self) -> Literal["tcp", "udp"]:
+        return "udp" if self.address.lower().endswith("/udp") else "tcp"
+
+
+@dataclass(slots=True, kw_only=True)
+class Log:
+    """`format`: `common` is for people, `json` one object a line; absent: common on a terminal, else json."""
+
+    level: Literal["DEBUG", "INFO", "WARN", "ERROR"] = "INFO"
+    format: Literal["common", "json"] | None = None
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class ForwardingTimeouts:
+    dial_timeout: Duration = 30.0
+    response_header_timeout: Duration = 60.0
+    idle_conn_timeout: Duration = 90.0
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class ServersTransport:
+    """How HTTP servers are reached. `max_idle_conns_per_host`: idle connections kept per server and worker."""
+
+    max_idle_conns_per_host: Annotated[int, Ge(0)] = 200
+    forwarding_timeouts: ForwardingTimeouts = field(default_factory=ForwardingTimeouts)
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class TcpServersTransport:
+    dial_timeout: Duration = 30.0
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class KubernetesManifests:
+    """Kubernetes documents read from files: `paths` are files or directories, `endpoints` maps `namespace/service`
+    (or `namespace/service:port`) to `host:port` addresses on this VM."""
+
+    paths: list[str] = field(default_factory=list)
+    endpoints: dict[str, list[str]] = field(default_factory=dict)
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class Providers:
+    kubernetes_manifests: KubernetesManifests | None = None
+
+    __pydantic_config__ = SETTINGS
+
+
+# --- dynamic part ------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class Router:
+    """A router of any protocol. `rule` is required for HTTP and TCP and forbidden for UDP (`config/check.py`).
+
+    entry_points: empty means all entry points of the router's kind.
+    priority: 0 means the length of the rule in bytes (and -1 for TCP's ``HostSNI(`*`)``), as in Traefik.
+    """
+
+    service: str
+    rule: str = ""
+    entry_points: list[str] = field(default_factory=list)
+    priority: int = 0
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class Cookie:
+    """A sticky cookie; an empty `name` is generated from the service's name as Traefik does."""
+
+    name: str = ""
+    secure: bool = False
+    http_only: bool = False
+    same_site: Literal["none", "lax", "strict"] | None = None
+    max_age: int = 0
+    path: str = "/"
+    domain: str = ""
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class Sticky:
+    cookie: Cookie = field(default_factory=Cookie)
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class Server:
+    """`url` for HTTP (`http://host:port`), `address` for TCP and UDP (`host:port`)."""
+
+    url: str = ""
+    address: str = ""
+    weight: Weight = 1
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class LoadBalancer:
+    servers: list[Server] = field(default_factory=list)
+    sticky: Sticky | None = None
+    pass_host_header: bool = True
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class WeightedChild:
+    """A child of a `weighted` service; `name` refers to a service of the same protocol."""
+
+    name: str
+    weight: Weight = 1
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class Weighted:
+    services: list[WeightedChild] = field(default_factory=list)
+    sticky: Sticky | None = None
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class MirrorChild:
+    name: str
+    percent: Percent = 0
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class Mirroring:
+    """`max_body_size` -1: no limit (memory stays bounded all the same, see docs/reference.md)."""
+
+    service: str
+    mirrors: list[MirrorChild] = field(default_factory=list)
+    mirror_body: bool = True
+    max_body_size: Annotated[int, Ge(-1)] = -1
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """A service of any protocol: exactly one of the kinds is set. What is legal for which protocol: `check.py`."""
+
+    load_balancer: LoadBalancer | None = None
+    weighted: Weighted | None = None
+    mirroring: Mirroring | None = None
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class Section:
+    """`http`, `tcp` or `udp` at the root: the routers and services of one protocol, by name."""
+
+    routers: dict[str, Router] = field(default_factory=dict)
+    services: dict[str, Service] = field(default_factory=dict)
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class Config:
+    """The root. `workers`: worker processes, "auto" is one per core."""
+
+    entry_points: dict[str, EntryPoint] = field(default_factory=dict)
+    workers: Annotated[int, Ge(1), Le(256)] | Literal["auto"] = 1
+    log: Log = field(default_factory=Log)
+    servers_transport: ServersTransport = field(default_factory=ServersTransport)
+    tcp_servers_transport: TcpServersTransport = field(default_factory=TcpServersTransport)
+    providers: Providers = field(default_factory=Providers)
+    http: Section = field(default_factory=Section)
+    tcp: Section = field(default_factory=Section)
+    udp: Section = field(default_factory=Section)
+
+    __pydantic_config__ = SETTINGS
+
+    def section(self, protocol: str) -> Section:
+        return {"http": self.http, "tcp": self.tcp, "udp": self.udp}[protocol]
+
+
+# --- names -------------------------------------------------------------------------------------------------------
+
+FILE_PROVIDER = "file"
+
+
+def provider_of(name: str) -> str:
+    """The provider of an object as the model names it: `app` -> `file`, `app@kubernetescrd` -> `kubernetescrd`."""
+    return name.rpartition("@")[2] if "@" in name else FILE_PROVIDER
+
+
+def bare(name: str) -> str:
+    """The name without its provider: `default-wrr@kubernetescrd` -> `default-wrr`."""
+    return name.partition("@")[0]
+
+
+def qualify(reference: str, referrer: str) -> str:
+    """The model's name of what `reference` means inside the object `referrer`.
+
+    A reference without `@` stays with the provider of the referring object; `@file` is written without suffix.
+    """
+    provider = provider_of(reference) if "@" in reference else provider_of(referrer)
+    return bare(reference) if provider == FILE_PROVIDER else f"{bare(reference)}@{provider}"
+
+
+def resolve(reference: str, referrer: str, services: Mapping[str, Service]) -> Service | None:
+    """The service a reference means, or None."""
+    return services.get(qualify(reference, referrer))
