@@ -1,0 +1,165 @@
+"""What goes into a pick and what comes out of it.
+
+What lives here: the `Selection` a shell hands to the service tree, the `Server` it gets back, the notes it finds.
+What must not: how a child is chosen (`strategy.py`), what the tree looks like (`tree.py`), anything that sends.
+Called by `proxy`; specified in docs/architecture.md ("one service tree").
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Selection:
+    """One pick's question and its notes. A shell may keep one per connection and `reset` it for each request.
+
+    cookie_header: the request's `Cookie` field value (several lines joined with "; "), empty for TCP and UDP.
+    hash_key: what to hash where a strategy hashes (the client's address).
+    avoid: servers already tried for this request; they are never picked again (None is returned when nobody is left).
+    retried: whether this is not the first pick for the request, so that it has been counted and mirrored already.
+    cookies: `Set-Cookie` field values (bytes) to add to the answer, outermost service first.
+    mirrors: mirrors admitted for this request, to be fed a copy; `mirror.service.pick(...)` names the copy's server.
+    The first pick decides them; retries leave them as they are.
+    """
+
+    __slots__ = ("avoid", "cookie_header", "cookies", "hash_key", "mirrors", "retried")
+
+    def __init__(self, cookie_header: bytes = b"", hash_key: bytes = b"") -> None:
+        # in
+        self.cookie_header = cookie_header
+        self.hash_key = hash_key
+        self.avoid: tuple[Server, ...] = ()
+        self.retried = False
+        # out
+        self.cookies: list[bytes] = []
+        self.mirrors: list[MirrorOrder] = []
+
+    def retry(self, failed: Server) -> None:
+        """Prepare the same request for another pick that must not answer `failed`; mirrors stay as noted."""
+        self.avoid = (*self.avoid, failed)
+        self.retried = True
+        if self.cookies:
+            self.cookies = []
+
+    def reset(self, cookie_header: bytes = b"", hash_key: bytes = b"") -> None:
+        """Start over for another request; lists already handed out are left alone."""
+        self.cookie_header = cookie_header
+        self.hash_key = hash_key
+        self.avoid = ()
+        self.retried = False
+        if self.cookies:
+            self.cookies = []
+        if self.mirrors:
+            self.mirrors = []
+
+
+class MirrorOrder:
+    """A mirror admitted by its quota: feed a copy of this request to whatever `service` picks.
+
+    One per mirror and snapshot, shared by all requests: read it, never change it.
+
+    name: the mirror's service. mirror_body: whether the request's body is copied too.
+    max_body_size: bytes; requests with a larger body are not mirrored; -1 is no limit.
+    """
+
+    __slots__ = ("max_body_size", "mirror_body", "name", "service")
+
+    def __init__(self, name: str, service: Node, mirror_body: bool, max_body_size: int) -> None:
+        self.name = name
+        self.service = service
+        self.mirror_body = mirror_body
+        self.max_body_size = max_body_size
+
+
+class ServerState:
+    """What is known of a server across snapshots; kept in `runtime/registry.py` by (protocol, service, server name).
+
+    up: set by health. active: conversations now. total, failures: since the start.
+    pool: what the proxy keeps per server (idle connections); opaque here.
+    """
+
+    __slots__ = ("active", "failures", "pool", "total", "up")
+
+    def __init__(self) -> None:
+        self.up = True
+        self.active = 0
+        self.total = 0
+        self.failures = 0
+        self.pool: Any = None
+
+
+class Parent(Protocol):
+    """A node with children: told when the `up` of one of them has changed."""
+
+    def refresh(self) -> None: ...
+
+
+class Server:
+    """A leaf of the tree and the result of a pick.
+
+    name: the server as configured (its URL or address); key of stickiness inside a load balancer.
+    host, port: where to connect; `host` may be a name that `net.dial` resolves.
+    host_field: the `Host` value to send upstream, or None to pass the client's (`passHostHeader`).
+    state: across snapshots. pool: for the proxy to hang what it keeps per server, kept in `state`.
+    """
+
+    __slots__ = ("host", "host_field", "name", "parents", "port", "service", "state")
+
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        *,
+        service: str = "",
+        host_field: bytes | None = None,
+        state: ServerState | None = None,
+    ) -> None:
+        # snapshot
+        self.name = name
+        self.service = service
+        self.host = host
+        self.port = port
+        self.host_field = host_field
+        self.parents: list[Parent] = []
+        # across snapshots
+        self.state = state or ServerState()
+
+    @property
+    def up(self) -> bool:
+        return self.state.up
+
+    @property
+    def pool(self) -> Any:
+        return self.state.pool
+
+    @pool.setter
+    def pool(self, pool: Any) -> None:
+        self.state.pool = pool
+
+    def set_up(self, up: bool) -> None:
+        """Health has spoken: remember it and, if it is news, let the parents choose among the usable anew."""
+        if self.state.up != up:
+            self.state.up = up
+            for parent in self.parents:
+                parent.refresh()
+
+    def pick(self, want: Selection) -> Server | None:
+        # A down server is reached here by a cookie, or from a snapshot that health no longer speaks to.
+        if not self.state.up or self in want.avoid:
+            return None
+        return self
+
+    def __repr__(self) -> str:
+        return f"Server({self.name})"
+
+
+class Node(Protocol):
+    """Anything that chooses. `up` is maintained by health, never computed during a pick."""
+
+    name: str
+
+    @property
+    def up(self) -> bool: ...
+
+    def pick(self, want: Selection) -> Server | None: ...

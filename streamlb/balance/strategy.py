@@ -1,0 +1,94 @@
+"""Whose turn is it: weighted round robin over the usable children.
+
+What lives here: `Rotation`, earliest deadline first on a grid of integer virtual time.
+What must not: what a child is, health, stickiness. Called by `tree.py`.
+Specified in docs/architecture.md ("one service tree").
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heapreplace
+from math import lcm
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+T = TypeVar("T")
+
+
+class Rotation(Generic[T]):
+    """The turns of weighted children, exact for ever and spread as evenly as the weights allow.
+
+    Child i of n has its turns at `phase + k * stride` of a virtual time, stride being inverse to its weight and
+    phase being i/n of the stride. So every `sum(weights)` successive turns hold each child exactly `weight` times,
+    and all that has to be remembered is the last turn: the heap is nothing but the next turn of each usable child.
+    Children that are away miss their turns and come back to the same grid: nobody gets a burst, nobody a penalty.
+
+    shape: the weights in order; rotations of one shape can continue each other (see `resume`).
+    """
+
+    __slots__ = ("_heap", "_last", "_next_only", "_turns", "shape")
+
+    def __init__(self, children: Sequence[tuple[T, int]], worker: int = 0, workers: int = 1) -> None:
+        """Children with their weights in configuration order; worker k of N starts k/N of a block later."""
+        positive = [(child, weight) for child, weight in children if weight > 0]
+        count = len(positive)
+        block = lcm(*(weight for _, weight in positive)) if positive else 0
+        # snapshot
+        self.shape = tuple(weight for _, weight in children)
+        # One turn is (time, index, stride, child): times are scaled by `count` to keep phases integer.
+        self._turns: list[tuple[int, int, int, T]] = [
+            (block // weight * index, index, block // weight * count, child)
+            for index, (child, weight) in enumerate(positive)
+        ]
+        # pick
+        self._last: tuple[int, int] = (block * count * worker // workers - 1, count)
+        self._heap: list[tuple[int, int, int, T]] = []
+        self._next_only: T | None = None
+        self.use({child for child, _ in positive})
+
+    def use(self, usable: Collection[T]) -> None:
+        """From now on only `usable` children have turns: O(children)."""
+        last = self._last
+        self._heap = [_next_turn(turn, last) for turn in self._turns if turn[3] in usable]
+        heapify(self._heap)
+        self._next_only = self._heap[0][3] if len(self._heap) == 1 else None
+
+    def resume(self, former: Rotation[T]) -> None:
+        """Go on where a rotation of the same shape stands."""
+        self._last = former._last
+        self.use({turn[3] for turn in self._heap})
+
+    def next(self) -> T | None:
+        """The child whose turn it is, O(log children); None when none is usable."""
+        heap = self._heap
+        if len(heap) < 2:
+            return self._next_only
+        time, index, stride, child = heap[0]
+        heapreplace(heap, (time + stride, index, stride, child))
+        self._last = (time, index)
+        return child
+
+    def next_except(self, tried: Collection[T]) -> T | None:
+        """The next turn of a child not in `tried`; those in `tried` miss the turns before it. O(children)."""
+        left = [turn for turn in self._heap if turn[3] not in tried]
+        if not left:
+            return None
+        time, index, _, child = min(left, key=_when)
+        self._last = (time, index)
+        self._heap = [_next_turn(turn, self._last) for turn in self._heap]
+        heapify(self._heap)
+        return child
+
+
+def _when(turn: tuple[int, int, int, T]) -> tuple[int, int]:
+    return turn[:2]
+
+
+def _next_turn(turn: tuple[int, int, int, T], last: tuple[int, int]) -> tuple[int, int, int, T]:
+    """The first turn of the child of `turn` that comes after the turn `last`."""
+    time, index, stride, child = turn
+    earliest = last[0] if index > last[1] else last[0] + 1
+    missed = max(0, -((time - earliest) // stride))
+    return time + missed * stride, index, stride, child

@@ -1,0 +1,154 @@
+"""The service tree: nodes that choose a server, for HTTP, TCP and UDP alike.
+
+What lives here: `Balancer` (load balancers and weighted services) and `Mirror`; the leaf is `selection.Server`.
+What must not: sending anything, looking for a healthy child during a pick. A pick annotates its `Selection`, so it
+can be repeated. Compiled by `runtime/build.py`, called by `proxy`. Specified in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from streamlb.balance.selection import MirrorOrder, Node
+from streamlb.balance.strategy import Rotation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamlb.balance.quota import Quota
+    from streamlb.balance.selection import Parent, Selection, Server
+    from streamlb.balance.sticky import Sticky
+
+
+class TreeNode(Node, Protocol):
+    """A node that can be a child."""
+
+    parents: list[Parent]
+
+
+class Child(NamedTuple):
+    """An edge: `name` as written in the configuration; weight 0 is reached by a sticky cookie only."""
+
+    name: str
+    node: TreeNode
+    weight: int = 1
+
+
+class Balancer:
+    """Chooses one of several children: the one a sticky cookie names, else the next by weight.
+
+    up: whether a child that may get new clients (weight above 0) is up.
+    """
+
+    __slots__ = ("_next", "_sticky", "children", "name", "parents", "rotation", "up")
+
+    def __init__(
+        self,
+        name: str,
+        children: Sequence[Child],
+        *,
+        sticky: Sticky[TreeNode] | None = None,
+        worker: int = 0,
+        workers: int = 1,
+    ) -> None:
+        # snapshot
+        self.name = name
+        self.children = tuple(children)
+        self.parents: list[Parent] = []
+        self._sticky = sticky
+        # pick
+        self.rotation: Rotation[TreeNode] = Rotation([(c.node, c.weight) for c in children], worker, workers)
+        self._next = self.rotation.next
+        # health
+        self.up = False
+        for child in self.children:
+            if self not in child.node.parents:
+                child.node.parents.append(self)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Choose among the usable: called when the `up` of a child has changed."""
+        usable = {child.node for child in self.children if child.weight > 0 and child.node.up}
+        self.rotation.use(usable)
+        if self.up != bool(usable):
+            self.up = bool(usable)
+            for parent in self.parents:
+                parent.refresh()
+
+    def pick(self, want: Selection) -> Server | None:
+        """Each child is asked at most once, so this ends whatever they answer."""
+        sticky = self._sticky
+        place = 0
+        if sticky is not None:
+            place = len(want.cookies)
+            server = self._pick_named(want, sticky)
+            if server is not None:
+                return server
+        child = self._next()
+        tried: list[TreeNode] | None = None
+        while child is not None:
+            server = child.pick(want)
+            if server is not None:
+                if sticky is not None:
+                    # In front of what inner services have set, as they are walked.
+                    want.cookies.insert(place, sticky.cookies[child])
+                return server
+            if tried is None:
+                tried = list(want.avoid)
+            tried.append(child)
+            child = self.rotation.next_except(tried)
+        return None
+
+    def _pick_named(self, want: Selection, sticky: Sticky[TreeNode]) -> Server | None:
+        """The server of the child that the client's cookie names, None if it names nobody who can serve."""
+        found = sticky.find(want.cookie_header) if want.cookie_header else None
+        if found is None:
+            return None
+        child, old = found
+        place = len(want.cookies)
+        # Asked even if it is not up: one that takes no new clients may still hold this one.
+        server = child.pick(want)
+        if server is not None and old:
+            want.cookies.insert(place, sticky.cookies[child])
+        return server
+
+    def __repr__(self) -> str:
+        return f"Balancer({self.name})"
+
+
+class Mirror:
+    """Chooses what its main service chooses, and notes the mirrors that are to get a copy.
+
+    up: the main service's; mirrors never influence it.
+    """
+
+    __slots__ = ("main", "mirrors", "name", "parents", "up")
+
+    def __init__(self, name: str, main: TreeNode, mirrors: Sequence[tuple[MirrorOrder, Quota]]) -> None:
+        # snapshot
+        self.name = name
+        self.main = main
+        self.mirrors = tuple(mirrors)
+        self.parents: list[Parent] = []
+        # health
+        self.up = main.up
+        main.parents.append(self)
+
+    def refresh(self) -> None:
+        """Follow the main service."""
+        if self.up != self.main.up:
+            self.up = self.main.up
+            for parent in self.parents:
+                parent.refresh()
+
+    def pick(self, want: Selection) -> Server | None:
+        server = self.main.pick(want)
+        # A retry is the same request: it has been counted and its mirrors are noted.
+        if server is not None and not want.retried:
+            for order, quota in self.mirrors:
+                if quota.admit():
+                    want.mirrors.append(order)
+        return server
+
+    def __repr__(self) -> str:
+        return f"Mirror({self.name})"

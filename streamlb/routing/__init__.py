@@ -1,0 +1,1 @@
+"""Routing: the rule language, its matchers and the router tables. Pure."""

@@ -1,0 +1,204 @@
+"""What a rule means: a tree becomes a closure over a request.
+
+What lives here: the meaning of each matcher, bytes all the way, and of `&&`, `||`, `!`.
+What must not: grammar (`rule.py`), the order of routers (`router.py`). Called by `router.py`.
+Specified by Traefik's reference page on rules and priority (v3 syntax).
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import unquote_to_bytes
+
+from streamlb.routing.rule import And, Matcher, Not, Or, octets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamlb.routing.rule import Rule
+
+ClientAddress = IPv4Address | IPv6Address
+
+
+class Request(Protocol):
+    """What a rule may ask of a request.
+
+    host: lower case, without port and trailing dot. path: percent-decoded for matching. query: raw, without `?`.
+    client: the peer's address.
+    """
+
+    @property
+    def method(self) -> bytes: ...
+    @property
+    def host(self) -> bytes: ...
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def query(self) -> bytes: ...
+    @property
+    def client(self) -> ClientAddress: ...
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of all fields of that name (lower case)."""
+        ...
+
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    Test = Callable[[T], bool]
+
+
+def compile_rule(rule: Rule) -> Test[Request]:
+    """The test of an HTTP router's rule."""
+    return _compile(rule, _http_leaf)
+
+
+def compile_tcp(rule: Rule) -> Test[ClientAddress]:
+    """The test of a TCP router's rule."""
+    return _compile(rule, _tcp_leaf)
+
+
+def host_of(value: str) -> bytes:
+    """A Host matcher's value as `Request.host` would say it."""
+    host = octets(value).lower().removesuffix(b".")
+    return b"[" + host + b"]" if b":" in host and not host.startswith(b"[") else host
+
+
+def _compile(rule: Rule, leaf: Callable[[Matcher], Test[T]]) -> Test[T]:
+    match rule:
+        case Matcher():
+            return leaf(rule)
+        case Not(operand):
+            return _not(_compile(operand, leaf))
+        case And(operands):
+            return _and([_compile(operand, leaf) for operand in operands])
+        case Or(operands):
+            return _or([_compile(operand, leaf) for operand in operands])
+
+
+def _not(test: Test[T]) -> Test[T]:
+    return lambda subject: not test(subject)
+
+
+def _and(tests: list[Test[T]]) -> Test[T]:
+    if len(tests) == 2:
+        first, second = tests
+        return lambda subject: first(subject) and second(subject)
+    if len(tests) == 3:
+        first, second, third = tests
+        return lambda subject: first(subject) and second(subject) and third(subject)
+    fixed = tuple(tests)
+
+    def all_match(subject: T) -> bool:
+        for test in fixed:  # noqa: SIM110 - a generator would cost more than the tests.
+            if not test(subject):
+                return False
+        return True
+
+    return all_match
+
+
+def _or(tests: list[Test[T]]) -> Test[T]:
+    if len(tests) == 2:
+        first, second = tests
+        return lambda subject: first(subject) or second(subject)
+    fixed = tuple(tests)
+
+    def any_matches(subject: T) -> bool:
+        for test in fixed:  # noqa: SIM110 - a generator would cost more than the tests.
+            if test(subject):
+                return True
+        return False
+
+    return any_matches
+
+
+# --- leaves ------------------------------------------------------------------------------------------------------
+
+
+def _http_leaf(matcher: Matcher) -> Test[Request]:
+    return _HTTP[matcher.name](*matcher.values)
+
+
+def _tcp_leaf(matcher: Matcher) -> Test[ClientAddress]:
+    return client_in(matcher.values[0]) if matcher.name == "ClientIP" else lambda client: True
+
+
+def _host(*values: str) -> Test[Request]:
+    if len(values) == 1:
+        host = host_of(values[0])
+        return lambda request: request.host == host
+    hosts = frozenset(host_of(value) for value in values)
+    return lambda request: request.host in hosts
+
+
+def _path(value: str) -> Test[Request]:
+    path = octets(value)
+    return lambda request: request.path == path
+
+
+def _path_prefix(value: str) -> Test[Request]:
+    prefix = octets(value)
+    return lambda request: request.path.startswith(prefix)
+
+
+def _method(value: str) -> Test[Request]:
+    method = octets(value).upper()
+    return lambda request: request.method == method
+
+
+def _header(name: str, value: str) -> Test[Request]:
+    field_name, wanted = octets(name).lower(), octets(value)
+    return lambda request: wanted in request.values(field_name)
+
+
+def _query(key: str, value: str = "") -> Test[Request]:
+    wanted = (octets(key), octets(value))
+    return lambda request: wanted in query_pairs(request.query)
+
+
+def _client_ip(value: str) -> Test[Request]:
+    test = client_in(value)
+    return lambda request: test(request.client)
+
+
+_HTTP: dict[str, Callable[..., Test[Request]]] = {
+    "Host": _host,
+    "Path": _path,
+    "PathPrefix": _path_prefix,
+    "Method": _method,
+    "Header": _header,
+    "Query": _query,
+    "ClientIP": _client_ip,
+}
+
+
+def client_in(text: str) -> Test[ClientAddress]:
+    """Whether an address is in a range (or is the address) `text`; an IPv4 client of an IPv6 socket is one too."""
+    network = ip_network(text, strict=False)
+    version, mask, base = network.version, int(network.netmask), int(network.network_address)
+
+    def matches(client: ClientAddress) -> bool:
+        if client.version == version:
+            return int(client) & mask == base
+        mapped = client.ipv4_mapped if isinstance(client, IPv6Address) else None
+        return mapped is not None and int(mapped) & mask == base
+
+    return matches
+
+
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+def query_pairs(query: bytes) -> list[tuple[bytes, bytes]]:
+    """The decoded keys and values; those with a broken escape are left out, `;` separates as `&` does."""
+    pairs = []
+    for part in query.replace(b";", b"&").split(b"&"):
+        if not part or (b"%" in part and _BAD_ESCAPE.search(part)):
+            continue
+        key, _, value = part.replace(b"+", b" ").partition(b"=")
+        pairs.append((unquote_to_bytes(key), unquote_to_bytes(value)))
+    return pairs

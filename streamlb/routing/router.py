@@ -1,0 +1,167 @@
+"""The tables of an entry point: which router takes a request or a connection.
+
+What lives here: the order of routers and the index that makes thousands of hosts as cheap as ten.
+What must not: what a rule means (`matchers.py`), what a service is. Built by `runtime/build.py`, asked by `proxy`.
+Specified by Traefik's reference page on rules and priority.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from streamlb.routing.matchers import Request, compile_rule, compile_tcp, host_of
+from streamlb.routing.rule import And, Matcher, Not, Or, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from streamlb.routing.matchers import ClientAddress
+    from streamlb.routing.rule import Rule
+
+
+class Route:
+    """Where a router leads: `name` of the router, `service` the node that picks a server."""
+
+    __slots__ = ("name", "service")
+
+    def __init__(self, name: str, service: Any) -> None:
+        self.name = name
+        self.service = service
+
+    def __repr__(self) -> str:
+        return f"Route({self.name})"
+
+
+HttpRoute = Route
+TcpRoute = Route
+
+
+class Router(NamedTuple):
+    """A router to be put into a table; `priority` 0 means the length of the rule."""
+
+    name: str
+    rule: str
+    service: Any
+    priority: int = 0
+
+
+class _Entry(NamedTuple):
+    """A router in its place: `rank` 0 is tried first; `test` None is known to match."""
+
+    rank: int
+    test: Callable[[Any], bool] | None
+    route: Route
+
+
+class HttpTable:
+    """The HTTP routers of one entry point.
+
+    Routers that can only match certain hosts are found by host, the rest is tried in order; of the two first
+    matches the one of better rank wins, which is what trying all routers in order would find.
+    """
+
+    __slots__ = ("_by_host", "_rest", "routes")
+
+    def __init__(self, routers: Iterable[Router] = ()) -> None:
+        by_host: dict[bytes, list[_Entry]] = {}
+        rest: list[_Entry] = []
+        routes: list[Route] = []
+        for rank, (router, rule) in enumerate(_in_order(routers, "http")):
+            route = Route(router.name, router.service)
+            routes.append(route)
+            hosts = hosts_of(rule)
+            if hosts is None:
+                rest.append(_Entry(rank, compile_rule(rule), route))
+                continue
+            left = _without_host(rule)
+            entry = _Entry(rank, None if left is None else compile_rule(left), route)
+            for host in hosts:
+                by_host.setdefault(host, []).append(entry)
+        self.routes = tuple(routes)
+        self._by_host = {host: tuple(entries) for host, entries in by_host.items()}
+        self._rest = tuple(rest)
+
+    def route(self, request: Request) -> Route | None:
+        """The first router by priority that matches; None is a 404. No allocation."""
+        best: Route | None = None
+        best_rank = -1
+        for rank, test, route in self._by_host.get(request.host, ()):
+            if test is None or test(request):
+                best = route
+                best_rank = rank
+                break
+        for rank, test, route in self._rest:
+            if best is not None and rank > best_rank:
+                break
+            if test is None or test(request):
+                return route
+        return best
+
+
+class TcpTable:
+    """The TCP routers of one entry point, in order."""
+
+    __slots__ = ("_entries", "routes")
+
+    def __init__(self, routers: Iterable[Router] = ()) -> None:
+        self._entries = tuple(
+            (compile_tcp(rule), Route(router.name, router.service)) for router, rule in _in_order(routers, "tcp")
+        )
+        self.routes = tuple(route for _, route in self._entries)
+
+    def route(self, client: ClientAddress) -> Route | None:
+        """The first router by priority that matches a connection from `client`."""
+        for test, route in self._entries:
+            if test(client):
+                return route
+        return None
+
+
+def priority_of(router: Router, rule: Rule) -> int:
+    """The configured priority, else the rule's length in bytes; a catch-all of TCP comes last."""
+    if router.priority != 0:
+        return router.priority
+    if rule == _ANY_CONNECTION:
+        return -1
+    return len(router.rule.encode())
+
+
+_ANY_CONNECTION = Matcher("HostSNI", ("*",))
+
+
+def _in_order(routers: Iterable[Router], protocol: str) -> list[tuple[Router, Rule]]:
+    """Highest priority first, ties in configuration order."""
+    parsed = [(router, parse(router.rule, protocol)) for router in routers]
+    return sorted(parsed, key=lambda pair: -priority_of(*pair))
+
+
+def hosts_of(rule: Rule) -> frozenset[bytes] | None:
+    """The only hosts a rule can match, None if it does not say."""
+    match rule:
+        case Matcher("Host", values):
+            return frozenset(host_of(value) for value in values)
+        case And(operands):
+            known = [hosts for operand in operands if (hosts := hosts_of(operand)) is not None]
+            return frozenset.intersection(*known) if known else None
+        case Or(operands):
+            each = [hosts_of(operand) for operand in operands]
+            sets = [hosts for hosts in each if hosts is not None]
+            return frozenset.union(*sets) if len(sets) == len(each) else None
+        case Not() | Matcher():
+            return None
+
+
+def _without_host(rule: Rule) -> Rule | None:
+    """What is left to test once the host is known to be one of `hosts_of(rule)`; None is nothing."""
+    match rule:
+        case Matcher("Host"):
+            return None
+        case And(operands):
+            left = [rest for operand in operands if (rest := _without_host(operand)) is not None]
+            if not left:
+                return None
+            return left[0] if len(left) == 1 else And(tuple(left))
+        case Or(operands) if all(_without_host(operand) is None for operand in operands):
+            return None
+        case _:
+            return rule

@@ -1,0 +1,1 @@
+"""Runtime: the model compiled into a swappable world. Pure."""

@@ -1,0 +1,226 @@
+"""The compiler: a checked configuration becomes the world that the data path reads.
+
+What lives here: `build`, which makes the service trees and the tables of every entry point.
+What must not: checking for the user (`config/check.py` has done it; what is wrong here is our own bug).
+Called by `process/worker.py` at start and at each reload. Specified in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from streamlb.balance.quota import Quota
+from streamlb.balance.selection import MirrorOrder, Server
+from streamlb.balance.sticky import Attributes, Sticky, cookie_name
+from streamlb.balance.tree import Balancer, Child, Mirror
+from streamlb.config.model import PROTOCOLS, bare, provider_of, qualify
+from streamlb.errors import InternalError
+from streamlb.routing.router import HttpTable, Router, TcpTable
+from streamlb.runtime.snapshot import EntryPointTable, Runtime
+
+if TYPE_CHECKING:
+    from streamlb.balance.selection import Node
+    from streamlb.balance.tree import TreeNode
+    from streamlb.config import model
+    from streamlb.runtime.registry import Registry, Renewal
+
+MAX_DEPTH = 100
+"""Services below one another. A named limit, so that no pick can exhaust the stack."""
+
+
+def build(config: model.Config, registry: Registry, *, worker: int = 0, workers: int = 1, version: int = 1) -> Runtime:
+    """Compile `config` for worker number `worker` of `workers`.
+
+    Takes over from `registry` what survives a reload. Raises InternalError with the registry unchanged.
+    """
+    renewal = registry.renew()
+    services: dict[tuple[str, str], Node] = {}
+    for protocol in PROTOCOLS:
+        trees = _Trees(protocol, config.section(protocol).services, renewal, worker, workers)
+        for name in config.section(protocol).services:
+            services[protocol, name] = trees.node(name)
+    entry_points = {name: _table(name, config, services) for name in config.entry_points}
+    renewal.commit()
+    return Runtime(version, config, entry_points, services)
+
+
+# --- service trees -----------------------------------------------------------------------------------------------
+
+
+class _Trees:
+    """The services of one protocol in the making; a service that two parents share is one node."""
+
+    __slots__ = ("_heights", "_open", "_protocol", "_renewal", "_services", "_worker", "_workers", "nodes")
+
+    def __init__(
+        self, protocol: str, services: dict[str, model.Service], renewal: Renewal, worker: int, workers: int
+    ) -> None:
+        self._protocol = protocol
+        self._services = services
+        self._renewal = renewal
+        self._worker = worker
+        self._workers = workers
+        self._open: list[str] = []
+        self._heights: dict[str, int] = {}
+        self.nodes: dict[str, TreeNode] = {}
+
+    def node(self, name: str) -> TreeNode:
+        """The node of a service by its qualified name, with everything below it."""
+        if name not in self.nodes:
+            self._add(name)
+        if self._open:
+            parent = self._open[-1]
+            self._heights[parent] = max(self._heights[parent], self._heights[name] + 1)
+        return self.nodes[name]
+
+    def _add(self, name: str) -> None:
+        service = self._services.get(name)
+        if service is None:
+            raise InternalError(f"{self._protocol} service {name} does not exist")
+        if name in self._open:
+            raise InternalError(f"{self._protocol} service {name} contains itself")
+        self._open.append(name)
+        self._heights[name] = 1
+        # The first bounds this recursion, the second that of a pick: a part may have been made before.
+        if len(self._open) <= MAX_DEPTH:
+            self.nodes[name] = self._make(name, service)
+        if max(len(self._open), self._heights[name]) > MAX_DEPTH:
+            raise InternalError(f"{self._protocol} services are nested deeper than {MAX_DEPTH} levels")
+        self._open.pop()
+
+    def _make(self, name: str, service: model.Service) -> TreeNode:
+        if service.load_balancer is not None:
+            balancer = service.load_balancer
+            return self._balancer(name, self._servers(name, balancer), balancer.sticky)
+        if service.weighted is not None:
+            children = [
+                Child(bare(child.name), self.node(qualify(child.name, name)), child.weight)
+                for child in service.weighted.services
+            ]
+            return self._balancer(name, children, service.weighted.sticky)
+        if service.mirroring is not None:
+            return self._mirror(name, service.mirroring)
+        raise InternalError(f"{self._protocol} service {name} is of no kind")
+
+    def _balancer(self, name: str, children: list[Child], sticky: model.Sticky | None) -> Balancer:
+        balancer = Balancer(
+            name,
+            children,
+            sticky=_sticky(name, children, sticky.cookie) if sticky and self._protocol == "http" else None,
+            worker=self._worker,
+            workers=self._workers,
+        )
+        self._renewal.resume(self._protocol, balancer)
+        return balancer
+
+    def _servers(self, service: str, balancer: model.LoadBalancer) -> list[Child]:
+        children = []
+        for configured in balancer.servers:
+            name = configured.url if self._protocol == "http" else configured.address
+            host, port = _split_url(name) if self._protocol == "http" else _split_address(name)
+            server = Server(
+                name,
+                host,
+                port,
+                service=service,
+                host_field=None if balancer.pass_host_header or self._protocol != "http" else _field(host, port),
+                state=self._renewal.state(self._protocol, service, name),
+            )
+            children.append(Child(name, server, configured.weight))
+        return children
+
+    def _mirror(self, name: str, mirroring: model.Mirroring) -> Mirror:
+        mirrors = []
+        for mirror in mirroring.mirrors:
+            target = qualify(mirror.name, name)
+            # A mirror never hurts the main service, not even by its absence.
+            if target in self._services:
+                order = MirrorOrder(target, self.node(target), mirroring.mirror_body, mirroring.max_body_size)
+                mirrors.append((order, self._quota(name, target, mirror.percent)))
+        return Mirror(name, self.node(qualify(mirroring.service, name)), mirrors)
+
+    def _quota(self, service: str, mirror: str, percent: int) -> Quota:
+        def make() -> Quota:
+            return Quota(percent, self._worker, self._workers)
+
+        return self._renewal.quota(self._protocol, service, mirror, percent, make)
+
+
+def _sticky(service: str, children: list[Child], cookie: model.Cookie) -> Sticky[TreeNode]:
+    attributes = Attributes(
+        path=cookie.path,
+        domain=cookie.domain,
+        max_age=cookie.max_age,
+        http_only=cookie.http_only,
+        secure=cookie.secure,
+        same_site=cookie.same_site,
+    )
+    name = cookie_name(cookie.name, f"{bare(service)}@{provider_of(service)}")
+    return Sticky(name, [(child.name, child.node) for child in children], attributes)
+
+
+# --- addresses ---------------------------------------------------------------------------------------------------
+
+
+def _split_url(url: str) -> tuple[str, int]:
+    """Where `http://host[:port]` leads."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise InternalError(f"server url {url!r}: {error}") from error
+    if parts.scheme != "http" or not host:
+        raise InternalError(f"server url {url!r} cannot be used")
+    return host, 80 if port is None else port
+
+
+def _split_address(address: str) -> tuple[str, int]:
+    """Where `host:port` or `[::1]:port` leads."""
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65_535):
+        raise InternalError(f"server address {address!r} cannot be used")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _field(host: str, port: int) -> bytes:
+    """The `Host` value that names a server, without the port that needs no saying (RFC 9110 section 7.2)."""
+    text = f"[{host}]" if ":" in host else host
+    return (text if port == 80 else f"{text}:{port}").encode()
+
+
+# --- entry points ------------------------------------------------------------------------------------------------
+
+
+def _table(name: str, config: model.Config, services: dict[tuple[str, str], Node]) -> EntryPointTable:
+    """What one entry point routes to; without any router a TCP one answers HTTP, with 404."""
+    options = config.entry_points[name]
+    if options.kind == "udp":
+        routers = _routers("udp", name, config, services)
+        return EntryPointTable(name, options, udp=routers[0].service if routers else None)
+    http = _routers("http", name, config, services)
+    tcp = _routers("tcp", name, config, services)
+    return EntryPointTable(
+        name,
+        options,
+        http=HttpTable(http) if http or not tcp else None,
+        tcp=TcpTable(tcp) if tcp else None,
+    )
+
+
+def _routers(
+    protocol: str, entry_point: str, config: model.Config, services: dict[tuple[str, str], Node]
+) -> list[Router]:
+    """The routers that join an entry point: those that name it and those that name none."""
+    joined = []
+    for name, router in config.section(protocol).routers.items():
+        unknown = [each for each in router.entry_points if each not in config.entry_points]
+        if unknown:
+            raise InternalError(f"{protocol} router {name}: entry point {unknown[0]} does not exist")
+        if router.entry_points and entry_point not in router.entry_points:
+            continue
+        service = services.get((protocol, qualify(router.service, name)))
+        if service is None:
+            raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
+        joined.append(Router(name, router.rule, service, router.priority))
+    return joined

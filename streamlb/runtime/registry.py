@@ -1,0 +1,92 @@
+"""What survives a reload: the state of servers, the position of rotations, the credit of mirror quotas.
+
+What lives here: `Registry`, one per worker, and its keys. What must not: the tree itself (`build.py`).
+Used by `build.py` only; its size is that of the configuration last built.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streamlb.balance.selection import ServerState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamlb.balance.quota import Quota
+    from streamlb.balance.strategy import Rotation
+    from streamlb.balance.tree import Balancer
+
+StateKey = tuple[str, str, str]
+
+
+class Registry:
+    """What the next snapshot takes over from the last one.
+
+    retired: states of servers that the last build no longer has; whoever keeps something in their `pool` closes it.
+    """
+
+    __slots__ = ("_quotas", "_rotations", "_states", "retired")
+
+    def __init__(self) -> None:
+        # across snapshots
+        self._states: dict[StateKey, ServerState] = {}
+        self._rotations: dict[tuple[str, str], tuple[tuple[str, ...], Rotation[Any]]] = {}
+        self._quotas: dict[StateKey, Quota] = {}
+        # snapshot
+        self.retired: list[ServerState] = []
+
+    def renew(self) -> Renewal:
+        """Begin a build; nothing changes here before it is committed."""
+        return Renewal(self)
+
+
+class Renewal:
+    """One build's view of a registry: gives out what is known, remembers what was used, forgets the rest.
+
+    Keys are of protocol, service and, where there are several, the name of the server or mirror.
+    """
+
+    __slots__ = ("_quotas", "_registry", "_rotations", "_states")
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._states: dict[StateKey, ServerState] = {}
+        self._rotations: dict[tuple[str, str], tuple[tuple[str, ...], Rotation[Any]]] = {}
+        self._quotas: dict[StateKey, Quota] = {}
+
+    def state(self, protocol: str, service: str, server: str) -> ServerState:
+        """The state of a server, the known one or a new one that is up."""
+        key = (protocol, service, server)
+        if key not in self._states:
+            self._states[key] = self._registry._states.get(key) or ServerState()
+        return self._states[key]
+
+    def resume(self, protocol: str, balancer: Balancer) -> None:
+        """Let the balancer's rotation go on where its predecessor stands, if children and weights are the same."""
+        key = (protocol, balancer.name)
+        names = tuple(child.name for child in balancer.children)
+        former_names, former = self._registry._rotations.get(key, ((), None))
+        if former is not None and former_names == names and former.shape == balancer.rotation.shape:
+            balancer.rotation.resume(former)
+        self._rotations[key] = (names, balancer.rotation)
+
+    def quota(self, protocol: str, service: str, mirror: str, percent: int, make: Callable[[], Quota]) -> Quota:
+        """The quota of a mirror, the known one if its percentage is the same."""
+        key = (protocol, service, mirror)
+        quota = self._quotas.get(key)
+        if quota is not None:
+            # The same service twice among the mirrors of one service: each counts for itself.
+            return make()
+        former = self._registry._quotas.get(key)
+        quota = former if former is not None and former.percent == percent else make()
+        self._quotas[key] = quota
+        return quota
+
+    def commit(self) -> None:
+        """The build has succeeded: from now on this is what is known."""
+        registry = self._registry
+        registry.retired = [state for key, state in registry._states.items() if key not in self._states]
+        registry._states = self._states
+        registry._rotations = self._rotations
+        registry._quotas = self._quotas

@@ -1,0 +1,191 @@
+"""The rotation: known sequences, exact blocks for random weights, nobody lost over flips and retries."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamlb.balance.strategy import Rotation
+
+WEIGHTS = st.lists(st.integers(0, 12), min_size=1, max_size=6)
+
+
+def rotation(*weights: int, worker: int = 0, workers: int = 1) -> Rotation[str]:
+    return Rotation(list(zip("ABCDEFGH", weights, strict=False)), worker, workers)
+
+
+def picks(turns: Rotation[str], count: int) -> str:
+    return "".join(turns.next() or "-" for _ in range(count))
+
+
+@pytest.mark.parametrize(
+    ("weights", "sequence"),
+    [
+        ((1,), "AAA"),
+        ((1, 1), "ABAB"),
+        ((1, 2), "ABBABBABB"),
+        ((2, 1), "AABAAB"),
+        ((3, 1), "AABAAABA"),
+        ((1, 3), "ABBBABBB"),
+        ((5, 1, 1), "AABAACAAABAACA"),
+        ((1, 1, 1), "ABCABC"),
+        ((0, 1), "BBB"),
+        ((10, 20), "ABBABB"),
+        ((0, 0), "---"),
+        ((), "---"),
+    ],
+)
+def test_sequence(weights: tuple[int, ...], sequence: str) -> None:
+    assert picks(rotation(*weights), len(sequence)) == sequence
+
+
+def test_ninety_to_ten_is_spread() -> None:
+    assert picks(rotation(90, 10), 100) == "AAAAABAAAA" * 10
+
+
+@given(weights=WEIGHTS, worker=st.integers(0, 7), workers=st.integers(1, 8))
+def test_every_aligned_block_is_exact(weights: list[int], worker: int, workers: int) -> None:
+    turns = rotation(*weights, worker=worker % workers, workers=workers)
+    expected = Counter(dict(zip("ABCDEFGH", weights, strict=False)))
+    for _ in range(4):
+        assert Counter(picks(turns, sum(weights))) == +expected
+
+
+@given(weights=st.lists(st.integers(1, 1_000_000), min_size=1, max_size=4), prefix=st.integers(1, 300))
+def test_a_prefix_is_near_its_share(weights: list[int], prefix: int) -> None:
+    count = Counter(picks(rotation(*weights), prefix))
+    for child, weight in zip("ABCD", weights, strict=False):
+        assert abs(count[child] - prefix * weight / sum(weights)) < len(weights)
+
+
+@given(weights=WEIGHTS, workers=st.integers(1, 5))
+def test_workers_start_along_the_block(weights: list[int], workers: int) -> None:
+    block = sum(weights)
+    sequence = picks(rotation(*weights), 2 * block)
+    for worker in range(workers):
+        own = picks(rotation(*weights, worker=worker, workers=workers), block)
+        assert own in sequence
+
+
+def test_worker_shift() -> None:
+    assert [picks(rotation(1, 1, 1, worker=k, workers=3), 3) for k in range(3)] == ["ABC", "BCA", "CAB"]
+    assert [picks(rotation(1, 1, worker=k, workers=2), 2) for k in range(2)] == ["AB", "BA"]
+
+
+# --- health flips ---
+
+
+def test_one_left_is_always_taken() -> None:
+    turns = rotation(1, 2)
+    turns.use({"A"})
+    assert picks(turns, 4) == "AAAA"
+    turns.use(set())
+    assert turns.next() is None
+
+
+def test_those_who_stay_keep_their_turns() -> None:
+    turns = rotation(5, 1, 1)
+    assert picks(turns, 2) == "AA"
+    turns.use({"A", "C"})
+    assert picks(turns, 4) == "AACA"
+    turns.use({"A", "B", "C"})
+    assert picks(turns, 7) == "AABAACA"
+
+
+def test_no_burst_after_an_absence() -> None:
+    turns = rotation(1, 1, 1)
+    turns.use({"A", "B"})
+    picks(turns, 1001)
+    turns.use({"A", "B", "C"})
+    assert picks(turns, 6) == "BCABCA"
+
+
+def test_a_flapping_child_gets_no_more_than_its_share() -> None:
+    turns = rotation(9, 1)
+    taken = ""
+    for _ in range(500):
+        turns.use({"A"})
+        turns.use({"A", "B"})
+        taken += picks(turns, 1)
+    assert taken.count("B") == 50
+
+
+USABLE = st.lists(st.tuples(st.sets(st.sampled_from("ABCDEF")), st.integers(0, 30)), min_size=1, max_size=6)
+
+
+@given(weights=WEIGHTS, phases=USABLE)
+def test_blocks_are_exact_from_any_flip_on(weights: list[int], phases: list[tuple[set[str], int]]) -> None:
+    turns = rotation(*weights)
+    for usable, count in phases:
+        turns.use(usable)
+        picks(turns, count)
+    present = {c: w for c, w in zip("ABCDEF", weights, strict=False) if w and c in phases[-1][0]}
+    turns.use(phases[-1][0])
+    for _ in range(3):
+        assert Counter(picks(turns, sum(present.values()))) == Counter(present)
+
+
+# --- retries ---
+
+
+def test_the_next_but() -> None:
+    turns = rotation(3, 1)
+    assert turns.next() == "A"
+    assert turns.next_except(["A"]) == "B"
+    # A's turns before B's are gone: its next is the one after.
+    assert picks(turns, 5) == "AAABA"
+
+
+def test_nobody_is_left() -> None:
+    turns = rotation(1, 2)
+    assert turns.next_except(["A", "B"]) is None
+    assert rotation(1).next_except(["A"]) is None
+    assert rotation(1).next_except([]) == "A"
+
+
+@given(weights=WEIGHTS, tried=st.sets(st.sampled_from("ABCDEF")), before=st.integers(0, 40))
+def test_the_next_but_is_the_first_other_in_order(weights: list[int], tried: set[str], before: int) -> None:
+    turns, same = rotation(*weights), rotation(*weights)
+    assert picks(turns, before) == picks(same, before)
+    left = {c for c, w in zip("ABCDEF", weights, strict=False) if w} - tried
+    found = turns.next_except(tried)
+    if not left:
+        assert found is None
+        return
+    passed = list(islice(iter(same.next, None), 1 + sum(weights)))
+    first = next(i for i, child in enumerate(passed) if child not in tried)
+    assert found == passed[first]
+
+
+@given(weights=WEIGHTS, tried=st.sets(st.sampled_from("ABCDEF")), before=st.integers(0, 40))
+def test_blocks_are_exact_after_a_retry(weights: list[int], tried: set[str], before: int) -> None:
+    turns = rotation(*weights)
+    picks(turns, before)
+    turns.next_except(tried)
+    expected = Counter({c: w for c, w in zip("ABCDEF", weights, strict=False) if w})
+    assert Counter(picks(turns, sum(weights))) == expected
+
+
+# --- reloads ---
+
+
+@given(weights=WEIGHTS, before=st.integers(0, 50))
+def test_a_resumed_rotation_goes_on(weights: list[int], before: int) -> None:
+    former, alone = rotation(*weights), rotation(*weights)
+    picks(former, before)
+    picks(alone, before)
+    fresh = rotation(*weights)
+    fresh.resume(former)
+    assert picks(fresh, 40) == picks(alone, 40)
+
+
+def test_resuming_keeps_who_is_usable() -> None:
+    former, fresh = rotation(1, 1, 1), rotation(1, 1, 1)
+    picks(former, 1)
+    fresh.use({"A", "C"})
+    fresh.resume(former)
+    assert picks(fresh, 4) == "CACA"

@@ -1,0 +1,159 @@
+"""The tables: the order of routers, and an index that finds what a search through all of them finds."""
+
+from __future__ import annotations
+
+import timeit
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamlb.routing.router import HttpTable, Router, TcpTable, hosts_of
+from streamlb.routing.rule import Rule, parse, render
+from tests.unit.routing.rules import CLIENT_ADDRESSES, REQUESTS, RULES, TCP_RULES, Ask, matches
+
+
+def found(table: HttpTable, request: Ask) -> str | None:
+    route = table.route(request)
+    return route.name if route else None
+
+
+def table(*rules: str | tuple[str, int]) -> HttpTable:
+    """Routers named after their place."""
+    pairs = [(rule, 0) if isinstance(rule, str) else rule for rule in rules]
+    return HttpTable(Router(str(n), rule, f"service {n}", priority) for n, (rule, priority) in enumerate(pairs))
+
+
+def test_nothing_matches() -> None:
+    assert HttpTable().route(Ask()) is None
+    assert table("Host(`a`)").route(Ask()) is None
+    assert table("Host(`a`) && Host(`b`)").route(Ask(host=b"a")) is None
+
+
+def test_a_route_leads_to_its_service() -> None:
+    route = table("Host(`example.com`)").route(Ask())
+    assert route is not None
+    assert (route.name, route.service, repr(route)) == ("0", "service 0", "Route(0)")
+
+
+def test_the_longer_rule_wins() -> None:
+    routers = table("PathPrefix(`/`)", "Host(`example.com`)", "Host(`example.com`) && PathPrefix(`/api`)")
+    assert found(routers, Ask(path=b"/api/x")) == "2"
+    assert found(routers, Ask(path=b"/x")) == "1"
+    assert found(routers, Ask(host=b"other")) == "0"
+
+
+def test_a_priority_wins_over_length() -> None:
+    routers = table(("PathPrefix(`/`)", 100), "Host(`example.com`)", ("PathPrefix(`/a`)", -1))
+    assert found(routers, Ask()) == "0"
+    assert [route.name for route in routers.routes] == ["0", "1", "2"]
+
+
+def test_a_router_without_host_between_those_with_one() -> None:
+    routers = table(("Host(`a`)", 1), ("Method(`PUT`)", 2), ("Host(`a`) && Path(`/x`)", 3))
+    assert found(routers, Ask(host=b"a")) == "0"
+    assert found(routers, Ask(host=b"a", method=b"PUT")) == "1"
+    assert found(routers, Ask(host=b"a", method=b"PUT", path=b"/x")) == "2"
+
+
+def test_ties_are_broken_by_configuration_order() -> None:
+    assert found(table("Path(`/a`)", "Path(`/a`)"), Ask(path=b"/a")) == "0"
+    assert found(table("PathPrefix(`/a`)", "Host(`example.co`)"), Ask(path=b"/a")) == "0"
+
+
+def test_length_is_counted_in_bytes() -> None:
+    routers = table("PathPrefix(`/`) && !Path(`/xx`)", "PathPrefix(`/`) && !Path(`/é`)")
+    assert found(routers, Ask()) == "0"
+    assert found(table("PathPrefix(`/`) && !Path(`/x`)", "PathPrefix(`/`) && !Path(`/é`)"), Ask()) == "1"
+
+
+@pytest.mark.parametrize(
+    ("rule", "hosts"),
+    [
+        ("Host(`A`)", {b"a"}),
+        ("Host(`a`, `b.`)", {b"a", b"b"}),
+        ("Host(`a`) && Path(`/`)", {b"a"}),
+        ("Path(`/`) && (Host(`a`) || Host(`b`))", {b"a", b"b"}),
+        ("Host(`a`, `b`) && Host(`b`, `c`)", {b"b"}),
+        ("Host(`a`) && Host(`b`)", set()),
+        ("Host(`a`) && !Host(`b`)", {b"a"}),
+        ("Host(`a`) && Path(`/`) || Host(`b`)", {b"a", b"b"}),
+        ("Host(`a`) || Path(`/`)", None),
+        ("!Host(`a`)", None),
+        ("Path(`/`)", None),
+    ],
+)
+def test_the_hosts_of_a_rule(rule: str, hosts: set[bytes] | None) -> None:
+    assert hosts_of(parse(rule)) == hosts
+
+
+def searched(rules: list[tuple[Rule, int]], request: Ask) -> str | None:
+    """The router found by trying all of them in order."""
+    order = sorted(range(len(rules)), key=lambda n: -(rules[n][1] or len(render(rules[n][0]).encode())))
+    return next((str(n) for n in order if matches(rules[n][0], request)), None)
+
+
+PRIORITIES = st.sampled_from([0, 0, 0, 1, 20, -3])
+
+
+@given(rules=st.lists(st.tuples(RULES, PRIORITIES), max_size=10), requests=st.lists(REQUESTS, min_size=1, max_size=8))
+@settings(max_examples=300)
+def test_the_index_finds_what_a_search_finds(rules: list[tuple[Rule, int]], requests: list[Ask]) -> None:
+    routers = table(*((render(rule), priority) for rule, priority in rules))
+    for request in requests:
+        assert found(routers, request) == searched(rules, request)
+
+
+def test_ten_thousand_hosts_cost_as_much_as_ten() -> None:
+    few = table(*(f"Host(`h{n}.com`)" for n in range(10)))
+    many = table(*(f"Host(`h{n}.com`)" for n in range(10_000)))
+    request = Ask(host=b"h7.com")
+    assert found(few, request) == found(many, request) == "7"
+
+    def cost(of: HttpTable) -> float:
+        return min(timeit.repeat(lambda: of.route(request), number=2000, repeat=7))
+
+    # A search would cost a thousand times as much; the margin is for a busy machine.
+    assert cost(many) < 20 * cost(few)
+
+
+# --- TCP ---
+
+CLIENT = ip_address("10.1.2.3")
+
+
+def tcp(*rules: tuple[str, int]) -> TcpTable:
+    return TcpTable(Router(str(n), rule, None, priority) for n, (rule, priority) in enumerate(rules))
+
+
+def test_the_catch_all_comes_last() -> None:
+    routers = tcp(("HostSNI(`*`)", 0), ("ClientIP(`10.0.0.0/8`)", 0))
+    assert [route.name for route in routers.routes] == ["1", "0"]
+    route = routers.route(CLIENT)
+    assert route is not None
+    assert route.name == "1"
+    route = routers.route(ip_address("::1"))
+    assert route is not None
+    assert route.name == "0"
+
+
+def test_a_catch_all_with_a_priority_does_not() -> None:
+    route = tcp(("ClientIP(`10.0.0.0/8`)", 0), ("HostSNI(`*`)", 1000)).route(CLIENT)
+    assert route is not None
+    assert route.name == "1"
+
+
+def test_no_tcp_router_matches() -> None:
+    assert TcpTable().route(CLIENT) is None
+    assert tcp(("ClientIP(`::1`)", 0)).route(CLIENT) is None
+
+
+@given(rules=st.lists(TCP_RULES, max_size=6), client=CLIENT_ADDRESSES)
+def test_tcp_equals_a_search(rules: list[Rule], client: object) -> None:
+    request = Ask(client=client)  # type: ignore[arg-type]
+    texts = [render(rule) for rule in rules]
+    order = sorted(range(len(rules)), key=lambda n: 1 if texts[n] == "HostSNI(`*`)" else -len(texts[n]))
+    expected = next((str(n) for n in order if matches(rules[n], request)), None)
+    route = tcp(*((text, 0) for text in texts)).route(request.client)
+    assert (route.name if route else None) == expected
