@@ -1,0 +1,1 @@
+"""The kernel's edge: addresses, listeners, dialling, splice, datagrams. No proxy knowledge."""

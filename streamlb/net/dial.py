@@ -1,0 +1,205 @@
+"""Connecting to a server without blocking: a connected socket or a reason, by callback.
+
+What lives here: `dial` and its deadline; the `OSError` of a connect becomes an `UpstreamError` here and nowhere else.
+What must not: who is dialled (balance), what is said (proxy). Called by `proxy`.
+Specified by connect(2): EINPROGRESS, then writable, then SO_ERROR.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from streamlb.errors import Retry, UpstreamError
+from streamlb.net.address import keep_alive, numeric_family
+from streamlb.net.resolve import resolver
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from streamlb.net.resolve import Found
+
+    OnDone = Callable[[socket.socket | None, UpstreamError | None], object]
+
+EPHEMERAL_PORTS = 1024
+"""From here on a local port the kernel chooses may equal the port we dial, and the socket then reaches itself."""
+
+LOOPBACK = ("127.", "::1")
+UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY)
+
+REASONS = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset",
+    errno.EHOSTUNREACH: "host unreachable",
+    errno.ENETUNREACH: "network unreachable",
+    errno.EADDRNOTAVAIL: "no free local port or address",
+}
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+known_family = functools.lru_cache(maxsize=4096)(numeric_family)
+
+
+class Dial:
+    """One attempt to reach `host:port`, over each address of a name, until the deadline.
+
+    Ends once: `on_done(sock, None)` with a connected non-blocking socket the callee owns, or `on_done(None, error)`.
+    """
+
+    __slots__ = ("_deadline_at", "_done", "_found", "_loop", "_on_done", "_port", "_sock", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, port: int, timeout: float, on_done: OnDone) -> None:
+        # conversation
+        self._loop = loop
+        self._port = port
+        self._on_done: OnDone | None = on_done
+        self._done = False
+        self._sock: socket.socket | None = None
+        self._found: Found = []
+        self._deadline_at = loop.time() + timeout if timeout > 0 else float("inf")
+        self._timer: asyncio.TimerHandle | None = None
+
+    def cancel(self) -> None:
+        """Give up; `on_done` will not be called."""
+        self._done = True
+        self._on_done = None
+        self._stop_timer()
+        self._drop_socket()
+
+    def start(self, host: str) -> None:
+        family = known_family(host)
+        if family is None:
+            self._set_timer(self._deadline_at)
+            resolver(self._loop).resolve(host, self._on_resolved)
+        else:
+            self._connect(family, host)
+
+    def _on_resolved(self, found: Found) -> None:
+        if self._done:
+            return
+        if not found:
+            self._fail(UpstreamError(502, "the name does not resolve", Retry.ALWAYS))
+            return
+        self._found = list(found)
+        self._next_address()
+
+    def _next_address(self) -> None:
+        family, host = self._found.pop(0)
+        self._connect(family, host)
+
+    def _connect(self, family: socket.AddressFamily, host: str) -> None:
+        try:
+            sock = self._sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            keep_alive(sock)
+            code = sock.connect_ex((host, self._port))
+        except OSError as error:
+            code = error.errno or errno.EIO
+        if code == errno.EINPROGRESS and host.startswith(LOOPBACK):
+            # The handshake over loopback is done when connect returns; asking again saves watching the socket.
+            code = sock.connect_ex((host, self._port))
+        if code in UNDER_WAY:
+            self._wait(sock)
+        elif code == 0:
+            self._loop.call_soon(self._on_connected)
+        else:
+            self._loop.call_soon(self._on_refused, code)
+
+    def _wait(self, sock: socket.socket) -> None:
+        # Every address of a name gets an equal share of the time that is left.
+        now = self._loop.time()
+        self._set_timer(now + max(0.0, self._deadline_at - now) / (len(self._found) + 1))
+        self._loop.add_writer(sock.fileno(), self._on_writable)
+
+    def _on_writable(self) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._loop.remove_writer(sock.fileno())
+        if code:
+            self._on_refused(code)
+        else:
+            self._on_connected()
+
+    def _on_connected(self) -> None:
+        sock = self._sock
+        if sock is None:
+            return
+        if self._reached_itself(sock):
+            self._on_refused(errno.ECONNREFUSED)
+            return
+        self._sock = None
+        self._finish(sock, None)
+
+    def _reached_itself(self, sock: socket.socket) -> bool:
+        if self._port < EPHEMERAL_PORTS:
+            return False
+        here: tuple[str, int] = sock.getsockname()
+        try:
+            return here[1] == self._port and here == sock.getpeername()
+        except OSError:  # Reset since: whoever reads next will see it.
+            return False
+
+    def _on_refused(self, code: int) -> None:
+        if self._done:
+            return
+        self._drop_socket()
+        if code in SHORTAGES:
+            self._fail(UpstreamError(503, f"the proxy is short of resources: {os.strerror(code)}", Retry.NEVER))
+        elif self._found:
+            self._next_address()
+        elif code == errno.ETIMEDOUT:
+            self._fail(UpstreamError(504, "connecting took too long", Retry.ALWAYS))
+        else:
+            reason = REASONS.get(code) or os.strerror(code).lower()
+            self._fail(UpstreamError(502, reason, Retry.ALWAYS))
+
+    def _on_timeout(self) -> None:
+        self._timer = None
+        resolving = self._sock is None
+        self._drop_socket()
+        if self._found:
+            self._next_address()
+        else:
+            reason = "looking the name up took too long" if resolving else "connecting took too long"
+            self._fail(UpstreamError(504, reason, Retry.ALWAYS))
+
+    def _fail(self, error: UpstreamError) -> None:
+        self._finish(None, error)
+
+    def _finish(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
+        self._done = True
+        self._stop_timer()
+        on_done, self._on_done = self._on_done, None
+        if on_done is not None:
+            on_done(sock, error)
+
+    def _set_timer(self, at: float) -> None:
+        self._stop_timer()
+        if at != float("inf"):
+            self._timer = self._loop.call_at(at, self._on_timeout)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _drop_socket(self) -> None:
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            self._loop.remove_writer(sock.fileno())
+            sock.close()
+
+
+def dial(loop: asyncio.AbstractEventLoop, host: str, port: int, timeout: float, on_done: OnDone) -> Dial:
+    """Start connecting to `host:port`; a timeout of 0 leaves it to the kernel to give up.
+
+    `on_done` is called once, later, never from inside this call; not at all after `cancel`.
+    """
+    attempt = Dial(loop, port, timeout, on_done)
+    attempt.start(host)
+    return attempt

@@ -1,0 +1,1 @@
+"""Observation: the program log (later access log and metrics)."""

@@ -1,0 +1,1 @@
+"""The engines: what moves bytes between downstream and upstream."""

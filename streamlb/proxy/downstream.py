@@ -1,0 +1,352 @@
+"""One HTTP connection from a client: requests in, answers out.
+
+What lives here: `Downstream`, which cuts the client's bytes into heads and bodies, keeps pipelined requests in order,
+holds the connection's deadlines, and ends it so that neither side misreads what was left.
+What must not: which server is asked (`proxy/http.py`), how heads are read (`wire/http1.py`).
+RFC 9112 sections 2, 3, 9; after a refusal not one further byte of the connection is interpreted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+import struct
+from typing import TYPE_CHECKING, Final, cast
+
+from streamlb.errors import DownstreamError
+from streamlb.proxy.answers import render_answer
+from streamlb.proxy.clock import NEVER
+from streamlb.proxy.forwarder import Forwarder
+from streamlb.wire.body import Body, BodyError
+from streamlb.wire.forwarding import MANAGED, render_forwarded
+from streamlb.wire.http1 import MAX_HEAD, MAX_REQUEST_LINE, read_fields, read_request_line, read_unusual_request
+from streamlb.wire.message import RequestFields, RequestHead
+
+if TYPE_CHECKING:
+    from streamlb.proxy.http import HttpEntry
+
+HEAD_TIMEOUT: Final = 10.0
+"""Seconds from a head's first byte to its last."""
+IDLE_TIMEOUT: Final = 180.0
+"""Seconds a kept connection may wait for its next request (Traefik's idleTimeout)."""
+STALL_TIMEOUT: Final = 60.0
+"""Seconds between two pieces of a request's body."""
+UNREAD_TIMEOUT: Final = 180.0
+"""Seconds a client may leave a full buffer of its answer unread."""
+LINGER: Final = 2.0
+"""Seconds the last answer gets to arrive while unread bytes of the client are thrown away."""
+MAX_INBOX: Final = 64 * 1024
+"""Bytes of pipelined requests held before reading stops."""
+
+_loose_line_end = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)").search
+_RESET: Final = struct.pack("ii", 1, 0)
+
+
+class Downstream(asyncio.Protocol):
+    """A client's connection. It serves one exchange at a time; `busy` says whether one is under way.
+
+    peer: the client's address as text. body: of the request under way, until its last byte was read.
+    ending: nothing more is read as a request. eof: the client has shut its side.
+    """
+
+    __slots__ = (
+        "_block",
+        "_eof",
+        "_fields",
+        "_forwarder",
+        "_inbox",
+        "_looping",
+        "_reading_paused",
+        "body",
+        "busy",
+        "due_at",
+        "ending",
+        "entry",
+        "peer",
+        "transport",
+        "trusted",
+        "upstream_full",
+        "write_blocked",
+    )
+
+    def __init__(self, entry: HttpEntry) -> None:
+        # connection
+        self.entry = entry
+        self.transport = cast("asyncio.Transport", None)
+        self.peer = ""
+        self.trusted = False
+        self.due_at = NEVER
+        self.ending = False
+        self.write_blocked = False
+        self._eof = False
+        self._inbox = b""
+        self._looping = False
+        self._reading_paused = False
+        self._block = b""
+        self._fields = cast("RequestFields", None)
+        self._forwarder = Forwarder(entry, self)
+        # exchange
+        self.busy = False
+        self.body: Body | None = None
+        self.upstream_full = False
+
+    # --- what the loop calls -----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0].removeprefix("::ffff:").partition("%")[0] if peer else "0.0.0.0"
+        self.trusted = self.entry.trusts(self.peer)
+        self.entry.opened(self)
+        self.due_at = self.entry.clock.after(IDLE_TIMEOUT)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.busy:
+            if not self.ending:
+                self._read_heads(self._inbox + data if self._inbox else data)
+        elif self.body is not None:
+            self._read_body(self.body, data)
+        elif self._forwarder.tunnel:
+            self._forwarder.on_client_data(data)
+        else:
+            self._inbox += data
+            self._update_reading()
+
+    def eof_received(self) -> bool:
+        """A client may shut its side and wait for its answer; anything less complete than that is over."""
+        self._eof = True
+        if self.busy and self.body is None:
+            self._forwarder.on_client_end()
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ending = True
+        self._forwarder.abandon()
+        self.entry.closed(self)
+
+    def pause_writing(self) -> None:
+        self.write_blocked = True
+        self.due_at = self.entry.clock.after(UNREAD_TIMEOUT)
+        self._forwarder.on_client_full()
+
+    def resume_writing(self) -> None:
+        self.write_blocked = False
+        self.due_at = NEVER if self.busy else self.entry.clock.after(IDLE_TIMEOUT)
+        self._forwarder.on_client_room()
+        if not self.busy and not self.ending:
+            self._update_reading()
+            self._read_heads(self._inbox)
+
+    # --- reading requests --------------------------------------------------------------------------------------
+
+    def _read_heads(self, data: bytes) -> None:
+        """Begin the requests in `data`, one after the other; what is not read stays in the inbox."""
+        self._looping = True
+        while True:
+            if data[:1] == b"\r":  # RFC 9112 section 2.2: an empty line before a request is ignored.
+                while data.startswith(b"\r\n"):
+                    data = data[2:]
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4 or end > MAX_HEAD or self.write_blocked:
+                self._inbox = data
+                self._wait_for_head(data, end)
+                break
+            head = self._read_head(data, end)
+            if head is None:
+                break
+            self._begin(head, data[end:])
+            if self.busy or self.ending:
+                break
+            data = self._inbox
+        self._looping = False
+
+    def _wait_for_head(self, data: bytes, end: int) -> None:
+        if not data:
+            return
+        if self.write_blocked:
+            self._update_reading()
+        elif len(data) > MAX_HEAD or end > MAX_HEAD:
+            self.refuse(414 if data.find(b"\r\n", 0, MAX_REQUEST_LINE) < 0 else 431)
+        elif b"\n" in data and _loose_line_end(data) is not None:
+            self.refuse(400)  # Its end might never come: we wait for CRLF CRLF only.
+        elif self.due_at > (latest := self.entry.clock.after(HEAD_TIMEOUT)):
+            self.due_at = latest
+
+    def _read_head(self, data: bytes, end: int) -> RequestHead | None:
+        """The head in `data[:end]`, or None after a refusal. Hot."""
+        line_end = data.find(b"\r\n") + 2
+        line = data[:line_end]
+        parts = read_request_line(line) if line_end <= MAX_REQUEST_LINE else None
+        if parts is not None:
+            block = data[line_end:end]
+            if block != self._block:
+                fields = read_fields(block)
+                if fields is None:
+                    return self._read_unusual(data[:end])
+                self._complete(fields)
+                self._block, self._fields = block, fields
+            head = RequestHead(parts[0], parts[1], 1, line, self._fields)
+            head.peer = self.peer
+            return head
+        if line_end > MAX_REQUEST_LINE:
+            self.refuse(414)
+            return None
+        return self._read_unusual(data[:end])
+
+    def _read_unusual(self, raw: bytes) -> RequestHead | None:
+        try:
+            head = read_unusual_request(raw)
+        except DownstreamError as error:
+            self.entry.refused(self.peer, error)
+            self.refuse(error.status)
+            return None
+        self._complete(head.fields)
+        head.peer = self.peer
+        return head
+
+    def _complete(self, fields: RequestFields) -> None:
+        """Add what this connection adds to a header block: the forwarding fields, and what goes upstream."""
+        if fields.managed and not self.trusted:
+            fields.managed = []
+            fields.pairs = [pair for pair in fields.pairs if pair[0] not in MANAGED]
+        forwarded = render_forwarded(
+            self.peer.encode(), self.entry.server_name, fields.host, fields.upgrade, fields.managed
+        )
+        fields.upstream_rest = b"".join((fields.kept, forwarded, b"\r\n"))
+        fields.upstream_block = b"".join((b"Host: ", fields.host, b"\r\n", fields.framing_line, fields.upstream_rest))
+
+    def _begin(self, head: RequestHead, rest: bytes) -> None:
+        self.busy = True
+        self.due_at = NEVER
+        framing = head.fields.framing
+        if framing == 0:
+            self._inbox = rest
+            self._forwarder.start(head, b"", True)
+            return
+        body = self.body = Body(framing)
+        try:
+            taken = body.feed(rest)
+        except BodyError:
+            self.refuse(400)
+            return
+        self._inbox = rest[taken:]
+        if body.done:
+            self.body = None
+        else:
+            self.due_at = self.entry.clock.after(STALL_TIMEOUT)
+        self._forwarder.start(head, rest[:taken], body.done)
+
+    def _read_body(self, body: Body, data: bytes) -> None:
+        try:
+            taken = body.feed(data)
+        except BodyError:
+            self._forwarder.on_broken_request()
+            return
+        if body.done:
+            self.body = None
+            self.due_at = NEVER
+            if taken < len(data):
+                self._inbox = data[taken:]
+                data = data[:taken]
+        else:
+            self.due_at = self.entry.clock.after(STALL_TIMEOUT)
+        self._forwarder.on_request_body(data, body.done)
+
+    # --- what the forwarder calls ------------------------------------------------------------------------------
+
+    def finish(self, keep: bool) -> None:
+        """The answer is written; go on with the next request, or end."""
+        self.busy = False
+        self.upstream_full = False
+        if not keep or self._eof or self.entry.live.draining:
+            self._end()
+            return
+        self.due_at = self.entry.clock.after(IDLE_TIMEOUT)
+        if self._reading_paused:
+            self._update_reading()
+        if self._inbox and not self._looping:
+            self._read_heads(self._inbox)
+
+    def set_upstream_full(self, full: bool) -> None:
+        """Whether the server's side has no room for more of the request's body."""
+        if full != self.upstream_full:
+            self.upstream_full = full
+            self._update_reading()
+
+    def take_inbox(self) -> bytes:
+        """What the client sent behind its upgrade request."""
+        early, self._inbox = self._inbox, b""
+        return early
+
+    def shut_writing(self) -> bool:
+        """Pass the server's end on to the client; whether both sides have ended by that."""
+        if not self._eof and not self.transport.is_closing():
+            self.transport.write_eof()
+        return self._eof
+
+    def refuse(self, status: int) -> None:
+        """Answer and end: what follows cannot be read with certainty."""
+        self.transport.write(render_answer(status, close=True))
+        self.busy = False
+        self._end(linger=True)
+
+    def cut(self) -> None:
+        """End visibly in the middle of an answer, by a reset: nobody may take it for complete."""
+        self.ending = True
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
+    # --- the end -----------------------------------------------------------------------------------------------
+
+    def _end(self, *, linger: bool = False) -> None:
+        """Close once everything is written. Bytes the client still sends would turn the close into a reset and could
+        take the answer with it, so where some are to be expected they are read and dropped for a while."""
+        if self.ending:
+            return
+        self.ending = True
+        if (linger or self.body is not None or self._inbox) and not self._eof and not self.transport.is_closing():
+            self._inbox = b""
+            self.body = None
+            self.upstream_full = self.write_blocked = False
+            self._update_reading()
+            self.due_at = self.entry.clock.after(LINGER)
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def drain(self) -> None:
+        if not self.busy and not self.ending:
+            self._end()
+
+    def abort(self) -> None:
+        self.ending = True
+        self.transport.abort()
+
+    def on_due(self) -> None:
+        self.due_at = NEVER
+        if self.ending or self.write_blocked:
+            self.abort()
+        elif self.busy:
+            self._forwarder.on_due()
+        elif self._inbox:
+            self.refuse(408)
+        else:
+            self._end()
+
+    def _update_reading(self) -> None:
+        pause = self.upstream_full or (
+            len(self._inbox) > MAX_INBOX if self.busy else self.write_blocked and not self.ending
+        )
+        if pause == self._reading_paused or self.transport.is_closing():
+            return
+        self._reading_paused = pause
+        if pause:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()

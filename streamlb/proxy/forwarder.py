@@ -1,0 +1,369 @@
+"""The shell of an exchange: from a request's head to a server and back.
+
+What lives here: `Forwarder`, one per client connection: routes, picks, sends, retries, answers, and ties the two
+connections' back pressure together. What must not: reading bytes (`downstream.py`, `upstream.py`), deciding what a loss
+means (`session/exchange.py`). Behaviour: Traefik's proxying and its status table for failures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from streamlb.balance.selection import Selection
+from streamlb.errors import UpstreamError
+from streamlb.proxy.answers import render_answer
+from streamlb.proxy.clock import NEVER
+from streamlb.session.exchange import Answer, Exchange, Loss
+from streamlb.wire.body import LAST_CHUNK, encode_chunk
+from streamlb.wire.message import CHUNKED, UNTIL_CLOSE
+
+if TYPE_CHECKING:
+    from streamlb.balance.selection import Node, Server
+    from streamlb.proxy.downstream import Downstream
+    from streamlb.proxy.http import HttpEntry
+    from streamlb.proxy.mirror import MirrorCopy
+    from streamlb.proxy.pool import Dialling
+    from streamlb.proxy.upstream import Upstream
+    from streamlb.wire.message import RequestHead, ResponseHead
+
+MAX_EARLY: Final = 64 * 1024
+"""Bytes of a request's body held while its server is being reached."""
+
+
+class Forwarder:
+    """Carries one exchange at a time; owner of the `Upstream` it uses.
+
+    early: body bytes read before a server connection stood. rechunk: the answer ends with its connection, and the
+    client gets it chunked, so that its end can be seen. tunnel: a 101 made a relay of the two connections.
+    """
+
+    __slots__ = (
+        "_copies",
+        "_dialling",
+        "_early",
+        "_entry",
+        "_exchange",
+        "_head",
+        "_rechunk",
+        "_server",
+        "_service",
+        "_upstream",
+        "_want",
+        "client",
+        "tunnel",
+    )
+
+    def __init__(self, entry: HttpEntry, client: Downstream) -> None:
+        # connection
+        self._entry = entry
+        self.client = client
+        self._exchange = Exchange()
+        self.tunnel = False
+        # exchange
+        self._head = cast("RequestHead", None)
+        self._want = cast("Selection", None)
+        self._service = cast("Node", None)
+        self._server: Server | None = None
+        self._upstream: Upstream | None = None
+        self._dialling: Dialling | None = None
+        self._early = b""
+        self._rechunk = False
+        self._copies: list[MirrorCopy] = []
+
+    # --- the request -------------------------------------------------------------------------------------------
+
+    def start(self, head: RequestHead, data: bytes, done: bool) -> None:
+        """A request's head was read, with the first bytes of its body; `done` when they are all."""
+        self._head = head
+        self._exchange.begin(client_keeps=head.keep_alive, idempotent=head.idempotent, has_body=not done)
+        self._rechunk = False
+        self._early = data
+        self._want = want = Selection(head.fields.cookie)
+        table = self._entry.table
+        route = table.route(head) if table is not None else None
+        if route is None:
+            self._answer(404)
+            return
+        self._service = route.service
+        server = route.service.pick(want)
+        if want.mirrors:
+            self._copies = self._entry.mirrors.copies(want.mirrors, head, data, done)
+        if server is None:
+            self._answer(503)
+        else:
+            self._reach(server)
+
+    def on_request_body(self, data: bytes, done: bool) -> None:
+        exchange = self._exchange
+        exchange.request_done = done
+        for copy in self._copies:
+            copy.feed(data, done)
+        if self._upstream is not None:
+            exchange.body_sent = True
+            self._upstream.transport.write(data)
+            if done:
+                self._await_answer()
+        else:
+            self._early += data
+            if len(self._early) > MAX_EARLY:
+                self.client.set_upstream_full(True)
+
+    def on_broken_request(self) -> None:
+        """The body's framing is broken; no server may see its end."""
+        self._drop_copies()
+        self._drop_upstream()
+        if self._exchange.answer is Answer.WAITING:
+            self.client.refuse(400)
+        else:
+            self.client.cut()
+
+    def _reach(self, server: Server) -> None:
+        if server is not self._server:
+            self._leave_server()
+            self._server = server
+            server.state.active += 1
+            server.state.total += 1
+        pool = server.pool or self._entry.pool_of(server)
+        upstream = pool.take()
+        if upstream is not None:
+            self.on_connected(upstream)
+        else:
+            self._dialling = pool.dial(self)
+
+    def on_connected(self, upstream: Upstream) -> None:
+        self._dialling = None
+        self._upstream = upstream
+        head = self._head
+        message = head.line + self._block(cast("Server", self._server))
+        if self._early:
+            message += self._early
+            self._early = b""
+            self._exchange.body_sent = True
+            self.client.set_upstream_full(False)
+        upstream.start(self, head.method, message, unchunk=head.minor == 0)
+        if self._exchange.request_done:
+            self._await_answer()
+
+    def _block(self, server: Server) -> bytes:
+        """The fields to send: the client's Host, unless the service replaces it or there is none to pass."""
+        fields = self._head.fields
+        host = server.host_field
+        if host is None:
+            if fields.host:
+                return fields.upstream_block
+            host = b"%b:%d" % (server.host.encode(), server.port)
+        return b"".join((b"Host: ", host, b"\r\n", fields.framing_line, fields.upstream_rest))
+
+    def _await_answer(self) -> None:
+        limit = self._entry.response_header_timeout
+        if limit and self._exchange.answer is Answer.WAITING:
+            self.client.due_at = self._entry.clock.after(limit)
+
+    def on_dial_failed(self, error: UpstreamError) -> None:
+        self._dialling = None
+        server = cast("Server", self._server)
+        self._entry.failed(server, error)
+        if self._exchange.on_dial_failed():
+            self._want.retry(server)
+            other = self._service.pick(self._want)
+            if other is not None:
+                self._reach(other)
+                return
+        self._answer(error.status)
+
+    # --- the answer --------------------------------------------------------------------------------------------
+
+    def on_interim(self, head: ResponseHead) -> None:
+        if self._head.minor == 1:
+            self.client.transport.write(head.plain)
+
+    def on_answer(self, upstream: Upstream, head: ResponseHead, data: bytes, done: bool) -> None:
+        exchange, client = self._exchange, self.client
+        framing = head.body_framing(self._head.method)
+        exchange.on_answer(server_keeps=head.keep_alive, until_close=framing == UNTIL_CLOSE)
+        if not client.write_blocked:
+            client.due_at = NEVER
+        if head.status == 101:
+            self._open_tunnel(head)
+            return
+        as_it_is = framing != UNTIL_CLOSE and self._head.minor == 1 and not self._want.cookies
+        if as_it_is and exchange.keeps_client and not self._entry.live.draining:
+            client.transport.write(head.plain + data if data else head.plain)
+        else:
+            self._answer_with_changes(head, framing, data)
+        if done:
+            self._end()
+
+    def _answer_with_changes(self, head: ResponseHead, framing: int, data: bytes) -> None:
+        """The head with what this exchange adds to it: cookies, another framing, the end of the connection."""
+        exchange, old = self._exchange, self._head.minor == 0
+        framing_line = head.framing_line
+        if framing == UNTIL_CLOSE or (framing == CHUNKED and old):
+            framing_line = b"" if old else b"Transfer-Encoding: chunked\r\n"
+            self._rechunk = not old
+            exchange.client_keeps = exchange.client_keeps and not old
+        if self._entry.live.draining or not exchange.request_done:
+            exchange.client_keeps = False
+        persistence = b"" if exchange.client_keeps else b"Connection: close\r\n"
+        if old and exchange.client_keeps:
+            persistence = b"Connection: keep-alive\r\n"
+        parts = [head.rendered, framing_line]
+        parts += [b"Set-Cookie: " + cookie + b"\r\n" for cookie in self._want.cookies]
+        parts += [persistence, b"\r\n"]
+        if data:
+            parts.append(encode_chunk(data) if self._rechunk else data)
+        self.client.transport.write(b"".join(parts))
+
+    def on_answer_body(self, upstream: Upstream, data: bytes, done: bool) -> None:
+        if data:
+            self.client.transport.write(encode_chunk(data) if self._rechunk else data)
+        if done:
+            self._end()
+
+    def on_upstream_lost(self, upstream: Upstream, error: UpstreamError | None) -> None:
+        self._upstream = None
+        exchange = self._exchange
+        if self.tunnel:
+            self._end_tunnel(error)
+            return
+        loss = exchange.on_loss(clean=error is None, reused=upstream.reused)
+        if loss is Loss.COMPLETE:
+            if self._rechunk:
+                self.client.transport.write(LAST_CHUNK)
+            self._end()
+            return
+        if loss is Loss.RETRY:
+            self._dialling = upstream.pool.dial(self)
+            return
+        error = error or UpstreamError(502, "connection closed before the answer was complete")
+        self._entry.failed(cast("Server", self._server), error)
+        if loss is Loss.REFUSE:
+            self._answer(error.status)
+        else:
+            self._drop_copies()
+            self._leave_server()
+            self.client.cut()
+
+    def _answer(self, status: int) -> None:
+        """A local answer; the client's connection survives it where the request was read to its end."""
+        keep = self._exchange.keeps_client and not self._entry.live.draining
+        cookies = self._want.cookies if status in (502, 504) else None
+        self.client.transport.write(render_answer(status, self._head.method, close=not keep, cookies=cookies))
+        self._exchange.client_keeps = keep
+        self._end()
+
+    def _end(self) -> None:
+        """The answer is written; let go of everything this exchange held."""
+        exchange = self._exchange
+        exchange.answer = Answer.DONE
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            if self.client.write_blocked and not upstream.transport.is_closing():
+                upstream.transport.resume_reading()
+            if exchange.keeps_server:
+                upstream.release()
+            else:
+                upstream.close()
+        if self._copies:
+            if not exchange.request_done:
+                self._drop_copies()
+            self._copies = []
+        self._early = b""
+        self._leave_server()
+        self.client.finish(exchange.keeps_client)
+
+    # --- tunnels (RFC 9110 section 7.8) ------------------------------------------------------------------------
+
+    def _open_tunnel(self, head: ResponseHead) -> None:
+        if not self._head.fields.upgrade or self.client.body is not None:
+            self._drop_upstream()
+            self._answer(502)
+            return
+        self.tunnel = True
+        self._drop_copies()
+        self.client.transport.write(head.plain)
+        early = self.client.take_inbox()
+        if early:
+            self.on_client_data(early)
+
+    def on_client_data(self, data: bytes) -> None:
+        if self._upstream is not None:
+            self._upstream.transport.write(data)
+
+    def on_tunnel_data(self, data: bytes) -> None:
+        self.client.transport.write(data)
+
+    def on_tunnel_end(self) -> None:
+        """The server has shut its side; the client may still talk."""
+        if self.client.shut_writing():
+            self._drop_upstream()
+            self._end_tunnel(None)
+
+    def _end_tunnel(self, error: UpstreamError | None) -> None:
+        self._leave_server()
+        if error is not None and error.reason == "connection reset":
+            self.client.cut()
+        else:
+            self.client.transport.close()
+
+    # --- the client --------------------------------------------------------------------------------------------
+
+    def on_client_end(self) -> None:
+        """The client has shut its side and waits for what is under way."""
+        if self.tunnel and self._upstream is not None and self._upstream.transport.can_write_eof():
+            self._upstream.transport.write_eof()
+
+    def abandon(self) -> None:
+        """The client is gone."""
+        self._drop_copies()
+        self._drop_upstream()
+        self._leave_server()
+
+    def on_due(self) -> None:
+        """A deadline of the exchange has passed."""
+        if self._exchange.answer is not Answer.WAITING:
+            self._drop_upstream()
+            self.client.cut()
+        elif not self._exchange.request_done and not self.client.upstream_full:
+            self._drop_copies()
+            self._drop_upstream()
+            self._leave_server()
+            self.client.refuse(408)
+        else:
+            self._entry.failed(cast("Server", self._server), UpstreamError(504, "no answer in time"))
+            self._drop_upstream()
+            self._answer(504)
+
+    def on_client_full(self) -> None:
+        if self._upstream is not None and not self._upstream.transport.is_closing():
+            self._upstream.transport.pause_reading()
+
+    def on_client_room(self) -> None:
+        if self._upstream is not None and not self._upstream.transport.is_closing():
+            self._upstream.transport.resume_reading()
+
+    def on_upstream_full(self) -> None:
+        self.client.set_upstream_full(True)
+
+    def on_upstream_room(self) -> None:
+        self.client.set_upstream_full(False)
+
+    # --- letting go --------------------------------------------------------------------------------------------
+
+    def _drop_upstream(self) -> None:
+        if self._dialling is not None:
+            self._dialling.cancel()
+            self._dialling = None
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.close()
+
+    def _drop_copies(self) -> None:
+        for copy in self._copies:
+            copy.drop()
+        self._copies = []
+
+    def _leave_server(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.state.active -= 1

@@ -1,0 +1,111 @@
+"""HTTP entry points: what all connections of one entry point share.
+
+What lives here: `HttpEntry`, the protocol factory of a listener, with the clock, the pools and the log of failures.
+What must not: the life of a connection (`downstream.py`) or of an exchange (`forwarder.py`).
+Used by `process/worker.py`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+from typing import TYPE_CHECKING, Final
+
+from streamlb.observe.throttle import Throttle
+from streamlb.proxy.clock import Clock
+from streamlb.proxy.downstream import Downstream
+from streamlb.proxy.mirror import Mirrors
+from streamlb.proxy.pool import Pool
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from streamlb.balance.selection import Server
+    from streamlb.errors import DownstreamError, UpstreamError
+    from streamlb.proxy.live import Live
+    from streamlb.routing.router import HttpTable
+    from streamlb.runtime.snapshot import World
+
+LOG_INTERVAL: Final = 5.0
+"""Seconds between two lines about the same trouble with the same server."""
+
+log = logging.getLogger(__name__)
+
+
+class HttpEntry:
+    """One HTTP entry point of one worker; called, it makes the protocol of a new connection."""
+
+    __slots__ = (
+        "_name",
+        "_throttle",
+        "_trusted",
+        "_world",
+        "clock",
+        "live",
+        "loop",
+        "mirrors",
+        "server_name",
+        "trusts_all",
+    )
+
+    def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop, live: Live) -> None:
+        # worker
+        self._world = world
+        self._name = name
+        self.loop = loop
+        self.live = live
+        self.clock = Clock(loop)
+        self.mirrors = Mirrors(self)
+        self._throttle = Throttle(LOG_INTERVAL)
+        self.server_name = socket.gethostname().encode()
+        options = world.runtime.entry_points[name].options.forwarded_headers
+        self.trusts_all = options.insecure
+        self._trusted = [ipaddress.ip_network(text, strict=False) for text in options.trusted_ips]
+
+    def __call__(self) -> Downstream:
+        return Downstream(self)
+
+    @property
+    def table(self) -> HttpTable | None:
+        """The routers of this moment; read once per request."""
+        return self._world.runtime.entry_points[self._name].http
+
+    def trusts(self, peer: str) -> bool:
+        """Whether the forwarding fields of this client are believed."""
+        if self.trusts_all or not self._trusted:
+            return self.trusts_all
+        address = ipaddress.ip_address(peer)
+        return any(address in network for network in self._trusted)
+
+    def pool_of(self, server: Server) -> Pool:
+        """The connections kept to `server`, made at its first use."""
+        pool = server.pool
+        if pool is None:
+            pool = server.pool = Pool(self.loop, server, self.clock, self._world.runtime.config.servers_transport)
+        return pool  # type: ignore[no-any-return]
+
+    def opened(self, connection: Downstream) -> None:
+        self.live.add(connection)
+        self.clock.watch(connection)
+
+    def closed(self, connection: Downstream) -> None:
+        self.live.discard(connection)
+        self.clock.forget(connection)
+
+    @property
+    def response_header_timeout(self) -> float:
+        """Seconds, 0 for none."""
+        return self._world.runtime.config.servers_transport.forwarding_timeouts.response_header_timeout
+
+    # --- what went wrong ---------------------------------------------------------------------------------------
+
+    def refused(self, peer: str, error: DownstreamError) -> None:
+        log.debug("%s: refused a request from %s: %s", self._name, peer, error)
+
+    def failed(self, server: Server, error: UpstreamError) -> None:
+        server.state.failures += 1
+        count = self._throttle.admit((server, error.reason), self.loop.time())
+        if count:
+            often = f" ({count} times)" if count > 1 else ""
+            log.warning("service %s: server %s: %s%s", server.service, server.name, error.reason, often)

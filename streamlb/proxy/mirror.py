@@ -1,0 +1,271 @@
+"""Copies of HTTP requests for mirrors: sent beside the main exchange, their answers thrown away.
+
+What lives here: `MirrorCopy`, the owner of one copy's upstream connection, and `Mirrors`, their number and limits.
+What must not: anything the client could notice; a copy that is slow, refused or answered with garbage is dropped and
+counted. Which requests are copied was decided by the walk (`balance/quota.py`). Traefik's mirroring service.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from streamlb.balance.selection import Selection
+from streamlb.observe.throttle import Throttle
+from streamlb.proxy.clock import NEVER
+from streamlb.wire.body import Body
+from streamlb.wire.message import CHUNKED
+
+if TYPE_CHECKING:
+    from streamlb.balance.selection import MirrorOrder, Server
+    from streamlb.errors import UpstreamError
+    from streamlb.proxy.http import HttpEntry
+    from streamlb.proxy.pool import Dialling
+    from streamlb.proxy.upstream import Upstream
+    from streamlb.wire.message import RequestHead, ResponseHead
+
+MAX_COPIES: Final = 256
+"""Copies under way at once, per entry point and worker."""
+MAX_COPY_BACKLOG: Final = 1024 * 1024
+"""Bytes of one copy that its server has not taken yet."""
+MAX_BACKLOG: Final = 64 * 1024 * 1024
+"""The same, of all copies together."""
+COPY_TIMEOUT: Final = 30.0
+"""Seconds a copy may take, from the end of its request to the end of its answer, and between two of its pieces."""
+
+log = logging.getLogger(__name__)
+
+
+class Mirrors:
+    """The copies under way at one entry point of one worker."""
+
+    __slots__ = ("_throttle", "backlog", "copies_under_way", "dropped", "entry", "sent")
+
+    def __init__(self, entry: HttpEntry) -> None:
+        self.entry = entry
+        self.copies_under_way: set[MirrorCopy] = set()
+        self.backlog = 0
+        self.sent = 0
+        self.dropped = 0
+        self._throttle = Throttle(10.0)
+
+    def copies(self, orders: list[MirrorOrder], head: RequestHead, data: bytes, done: bool) -> list[MirrorCopy]:
+        """Start the copies the walk ordered; those that go on need `feed` until the request is done."""
+        started = [copy for order in orders if (copy := self._copy(order, head, data, done)) is not None]
+        return [] if done else started
+
+    def _copy(self, order: MirrorOrder, head: RequestHead, data: bytes, done: bool) -> MirrorCopy | None:
+        framing = head.fields.framing
+        limit = order.max_body_size
+        if order.mirror_body and 0 <= limit < framing:
+            self.drop(order.name, "its body is over maxBodySize")
+            return None
+        if len(self.copies_under_way) >= MAX_COPIES or self.backlog > MAX_BACKLOG:
+            self.drop(order.name, "too many copies are under way")
+            return None
+        want = Selection(head.fields.cookie)
+        server = order.service.pick(want)
+        if server is None:
+            self.drop(order.name, "no server is available")
+            return None
+        copy = MirrorCopy(self, order, server, head)
+        self.copies_under_way.add(copy)
+        copy.begin(data, done)
+        return copy
+
+    def drop(self, name: str, reason: str) -> None:
+        """Count a copy that did not arrive; a line in the log every now and then says so."""
+        self.dropped += 1
+        count = self._throttle.admit((name, reason), self.entry.loop.time())
+        if count:
+            log.warning("mirror %s: %d request(s) not copied: %s", name, count, reason)
+
+
+class MirrorCopy:
+    """One request on its way to a mirror.
+
+    pending: what waits for the connection, or for the end of a body whose size must be known first.
+    hold: walks such a body; None when there is nothing to wait for. stripped: the copy goes without its body.
+    """
+
+    __slots__ = (
+        "_body_size",
+        "_counted",
+        "_dialling",
+        "_done",
+        "_head",
+        "_hold",
+        "_mirrors",
+        "_order",
+        "_over",
+        "_pending",
+        "_server",
+        "_stripped",
+        "_upstream",
+        "due_at",
+    )
+
+    def __init__(self, mirrors: Mirrors, order: MirrorOrder, server: Server, head: RequestHead) -> None:
+        self._mirrors = mirrors
+        self._order = order
+        self._server = server
+        self._head = head
+        self._dialling: Dialling | None = None
+        self._upstream: Upstream | None = None
+        self._pending: list[bytes] = []
+        self._counted = 0
+        self._body_size = 0
+        self._stripped = not order.mirror_body and head.fields.framing != 0
+        weighed = order.mirror_body and order.max_body_size >= 0 and head.fields.framing == CHUNKED
+        self._hold = Body(CHUNKED) if weighed else None
+        self._done = False
+        self._over = False
+        self.due_at = NEVER
+
+    # --- the request -------------------------------------------------------------------------------------------
+
+    def begin(self, data: bytes, done: bool) -> None:
+        clock = self._mirrors.entry.clock
+        clock.watch(self)
+        self.due_at = clock.after(COPY_TIMEOUT)
+        self.feed(data, done)
+        if not self._over and self._hold is None:
+            self._reach()
+
+    def _reach(self) -> None:
+        pool = self._mirrors.entry.pool_of(self._server)
+        upstream = pool.take()
+        if upstream is not None:
+            self.on_connected(upstream)
+        else:
+            self._dialling = pool.dial(self)
+
+    def feed(self, data: bytes, done: bool) -> None:
+        """More of the request's body; `done` when it was the last of it."""
+        if self._over:
+            return
+        self._done = done
+        if data and not self._stripped:
+            self._pending.append(data)
+        if self._hold is not None:
+            self._weigh(self._hold, data)
+        else:
+            self._flush()
+        if not self._over:
+            self._bound()
+
+    def _weigh(self, walker: Body, data: bytes) -> None:
+        """Nothing of a body without a length is sent before it is known to be within maxBodySize."""
+        payload: list[bytes] = []
+        walker.feed(data, payload)
+        self._body_size += sum(map(len, payload))
+        if self._body_size > self._order.max_body_size:
+            self._fail("its body is over maxBodySize")
+        elif self._done:
+            self._hold = None
+            self._reach()
+
+    def _flush(self) -> None:
+        upstream = self._upstream
+        if upstream is not None and self._pending:
+            upstream.transport.write(b"".join(self._pending))
+            self._pending.clear()
+            self.due_at = self._mirrors.entry.clock.after(COPY_TIMEOUT)
+
+    def _bound(self) -> None:
+        """Keep the count of what waits, and cut the copy loose when its mirror does not follow."""
+        backlog = sum(map(len, self._pending))
+        if self._upstream is not None:
+            backlog += self._upstream.transport.get_write_buffer_size()
+        self._mirrors.backlog += backlog - self._counted
+        self._counted = backlog
+        if backlog > MAX_COPY_BACKLOG:
+            self._fail("the mirror is too slow")
+
+    def on_connected(self, upstream: Upstream) -> None:
+        self._dialling = None
+        self._upstream = upstream
+        upstream.start(self, self._head.method, self._message())
+        self._mirrors.sent += 1
+        self._flush()
+        self._bound()
+
+    def _message(self) -> bytes:
+        fields, server = self._head.fields, self._server
+        framing_line = b"Content-Length: 0\r\n" if self._stripped else fields.framing_line
+        host = server.host_field or fields.host or b"%b:%d" % (server.host.encode(), server.port)
+        rest = fields.upstream_rest
+        if fields.expect:
+            rest = rest.replace(b"Expect: 100-continue\r\n", b"", 1)
+        return b"".join((self._head.line, b"Host: ", host, b"\r\n", framing_line, rest))
+
+    # --- the answer, which nobody reads ------------------------------------------------------------------------
+
+    def on_dial_failed(self, error: UpstreamError) -> None:
+        self._dialling = None
+        self._fail(error.reason)
+
+    def on_interim(self, head: ResponseHead) -> None:
+        pass
+
+    def on_answer(self, upstream: Upstream, head: ResponseHead, data: bytes, done: bool) -> None:
+        self.due_at = self._mirrors.entry.clock.after(COPY_TIMEOUT)
+        if done:
+            self._finish(reuse=self._done and head.keep_alive and head.status != 101)
+
+    def on_answer_body(self, upstream: Upstream, data: bytes, done: bool) -> None:
+        self.due_at = self._mirrors.entry.clock.after(COPY_TIMEOUT)
+        if done:
+            self._finish(reuse=self._done)
+
+    def on_tunnel_data(self, data: bytes) -> None:
+        pass
+
+    def on_tunnel_end(self) -> None:
+        self.drop()
+
+    def on_upstream_lost(self, upstream: Upstream, error: UpstreamError | None) -> None:
+        self._upstream = None
+        if error is None:
+            self._finish(reuse=False)
+        else:
+            self._fail(error.reason)
+
+    def on_upstream_full(self) -> None:
+        self._bound()
+
+    def on_upstream_room(self) -> None:
+        self._bound()
+
+    def on_due(self) -> None:
+        self._fail("the mirror takes too long")
+
+    # --- the end -----------------------------------------------------------------------------------------------
+
+    def drop(self) -> None:
+        """The main exchange was given up; so is its copy, uncounted."""
+        self._finish(reuse=False)
+
+    def _fail(self, reason: str) -> None:
+        if not self._over:
+            self._finish(reuse=False)
+            self._mirrors.drop(self._order.name, reason)
+
+    def _finish(self, *, reuse: bool) -> None:
+        if self._over:
+            return
+        self._over = True
+        self.due_at = NEVER
+        mirrors = self._mirrors
+        mirrors.backlog -= self._counted
+        mirrors.copies_under_way.discard(self)
+        mirrors.entry.clock.forget(self)
+        self._pending.clear()
+        if self._dialling is not None:
+            self._dialling.cancel()
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            if reuse:
+                upstream.release()
+            else:
+                upstream.close()

@@ -1,0 +1,249 @@
+"""TCP: from an accepted connection to a running pair of pumps.
+
+What lives here: routing, picking, dialling, and trying the next server while no byte has been moved.
+What must not: moving bytes (`pump.py`), copying them to mirrors (`tcp_mirror.py`). Called by `process/worker.py`.
+Specified by Traefik's TCP routers and services; other than Traefik, a server that cannot be reached is not the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING, Any
+
+from streamlb.balance.selection import Selection
+from streamlb.errors import Retry
+from streamlb.net.address import client_ip
+from streamlb.net.dial import dial
+from streamlb.observe.throttle import Throttle
+from streamlb.proxy.clock import NEVER, Clock
+from streamlb.proxy.pump import Pumps, reset_on_close
+from streamlb.proxy.tcp_mirror import TcpMirrors
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from streamlb.balance.selection import Node, Server
+    from streamlb.errors import UpstreamError
+    from streamlb.net.dial import Dial
+    from streamlb.proxy.live import Live
+    from streamlb.runtime.snapshot import World
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 10
+"""Servers tried for one connection."""
+PATIENCE = 1.0
+"""Seconds of dialling after which we begin to watch whether the client is still there; most dials are over before."""
+HALF_CLOSED_TIMEOUT = 3600.0
+"""Seconds without a byte after which a half-closed conversation is taken for a ghost."""
+LOG_INTERVAL = 10.0
+
+
+class TcpEntry:
+    """The TCP side of one entry point in one worker."""
+
+    __slots__ = ("_throttle", "_world", "clock", "live", "loop", "mirrors", "name")
+
+    def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop, live: Live) -> None:
+        # process
+        self._world = world
+        self.name = name
+        self.loop = loop
+        self.live = live
+        self.clock = Clock(loop)
+        self.mirrors = TcpMirrors(loop, self.clock)
+        self._throttle = Throttle(LOG_INTERVAL)
+
+    def accept(self, sock: socket.socket, peer: Any) -> bool:
+        """Serve an accepted connection; False, and the socket stays the caller's, if no TCP router wants it."""
+        runtime = self._world.runtime
+        table = runtime.entry_points.get(self.name)
+        if table is None or table.tcp is None:
+            return False
+        client = client_ip(peer)
+        route = table.tcp.route(client)
+        if route is None:
+            return False
+        timeout = runtime.config.tcp_servers_transport.dial_timeout
+        conversation = TcpConversation(self, sock, route.name, route.service, Selection(b"", client.packed), timeout)
+        conversation.begin()
+        return True
+
+    def failed(self, server: Server, error: UpstreamError) -> None:
+        """A server could not be reached."""
+        server.state.failures += 1
+        count = self._throttle.admit((server, error.reason), self.loop.time())
+        if count:
+            log.warning("service %s: server %s: %s%s", server.service, server.name, error.reason, often(count))
+
+    def gave_up(self, router: str, service: str) -> None:
+        """A client was sent away."""
+        count = self._throttle.admit((router, service), self.loop.time())
+        if count:
+            log.warning("router %s: no server of service %s can be reached%s", router, service, often(count))
+
+
+def often(count: int) -> str:
+    return f" ({count} times)" if count > 1 else ""
+
+
+class TcpConversation:
+    """One client's connection: dialling, then pumping.
+
+    server: the one being dialled or talked to; its `active` counts this conversation.
+    due_at: while dialling, when to begin watching the client; half-closed, when to look for signs of life.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_client",
+        "_dial",
+        "_dial_timeout",
+        "_entry",
+        "_moved",
+        "_pumps",
+        "_router",
+        "_server",
+        "_service",
+        "_want",
+        "_watching",
+        "due_at",
+    )
+
+    def __init__(
+        self,
+        entry: TcpEntry,
+        client: socket.socket,
+        router: str,
+        service: Node,
+        want: Selection,
+        dial_timeout: float,
+    ) -> None:
+        # conversation
+        self._entry = entry
+        self._client = client
+        self._router = router
+        self._service = service
+        self._want = want
+        self._dial_timeout = dial_timeout
+        self._attempts = 0
+        self._server: Server | None = None
+        self._dial: Dial | None = None
+        self._watching = False
+        self._pumps: Pumps | None = None
+        self._moved = 0
+        self.due_at = NEVER
+
+    # --- dialling ---------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        server = self._service.pick(self._want)
+        if server is None:
+            self._entry.gave_up(self._router, self._service.name)
+            self._client.close()
+            return
+        self._start_dial(server)
+        self._entry.clock.watch(self)
+        self.due_at = self._entry.clock.after(PATIENCE)
+        self._entry.live.add(self)
+
+    def _start_dial(self, server: Server) -> None:
+        self._attempts += 1
+        self._server = server
+        server.state.active += 1
+        server.state.total += 1
+        self._dial = dial(self._entry.loop, server.host, server.port, self._dial_timeout, self._on_dialled)
+
+    def on_due(self) -> None:
+        self.due_at = NEVER
+        if self._pumps is not None:
+            self._look_for_life(self._pumps)
+        elif self._dial is not None:
+            self._watching = True
+            self._entry.loop.add_reader(self._client.fileno(), self._on_early)
+
+    def _on_early(self) -> None:
+        """The client spoke or left before a server was reached. What it said stays in the kernel."""
+        try:
+            self._client.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.abort()
+            return
+        self._stop_watching()
+
+    def _stop_watching(self) -> None:
+        self._entry.clock.forget(self)
+        if self._watching:
+            self._watching = False
+            self._entry.loop.remove_reader(self._client.fileno())
+
+    def _on_dialled(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
+        self._dial = None
+        if error is not None:
+            self._try_next(error)
+        if sock is None:
+            return
+        self._stop_watching()
+        orders = self._want.mirrors
+        taps = self._entry.mirrors.open(orders, self._dial_timeout) if orders else ()
+        self._pumps = Pumps(self._entry.loop, self._client, sock, self, taps)
+        self._pumps.start()
+
+    def _try_next(self, error: UpstreamError) -> None:
+        server = self._server
+        if server is not None:
+            self._server = None
+            server.state.active -= 1
+            self._entry.failed(server, error)
+            self._want.retry(server)
+        if error.retry is Retry.ALWAYS and self._attempts < MAX_ATTEMPTS:
+            server = self._service.pick(self._want)
+            if server is not None:
+                self._start_dial(server)
+                return
+        self._entry.gave_up(self._router, self._service.name)
+        self._stop_watching()
+        self._client.close()
+        self.on_end()
+
+    # --- pumping ----------------------------------------------------------------------------------------------
+
+    def on_half_closed(self) -> None:
+        """One side has finished; the other may take its time, but not for ever."""
+        self._entry.clock.watch(self)
+        self.due_at = self._entry.clock.after(HALF_CLOSED_TIMEOUT)
+
+    def _look_for_life(self, pumps: Pumps) -> None:
+        if pumps.moved == self._moved:
+            pumps.abort()
+            return
+        self._moved = pumps.moved
+        self.due_at = self._entry.clock.after(HALF_CLOSED_TIMEOUT)
+
+    def on_end(self) -> None:
+        """Both sockets are closed."""
+        self._entry.clock.forget(self)
+        if self._server is not None:
+            self._server.state.active -= 1
+            self._server = None
+        self._entry.live.discard(self)
+
+    # --- as one of the live conversations ---------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """A TCP conversation has no pause to end in: it runs until it is done, or aborted."""
+
+    def abort(self) -> None:
+        if self._pumps is not None:
+            self._pumps.abort()
+            return
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        self._stop_watching()
+        reset_on_close(self._client)
+        self._client.close()
+        self.on_end()

@@ -1,0 +1,245 @@
+"""Copies of TCP conversations for mirrors: what the client says goes out, what the mirror answers is thrown away.
+
+What lives here: `TcpMirror`, the copy of one conversation for one mirror; `TcpMirrors`, all of an entry point's.
+What must not: anything the client could notice; no error, delay or answer of a mirror leaves this module.
+Called by `tcp.py` and, as a tap, by `pump.py`. Which conversations are copied was decided by the walk.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING, Final
+
+from streamlb.balance.selection import Selection
+from streamlb.net.dial import dial
+from streamlb.observe.throttle import Throttle
+from streamlb.proxy.clock import NEVER
+from streamlb.proxy.pump import reset_on_close, workshop
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from streamlb.balance.selection import MirrorOrder, Server
+    from streamlb.errors import UpstreamError
+    from streamlb.net.dial import Dial
+    from streamlb.proxy.clock import Clock
+
+log = logging.getLogger(__name__)
+
+MAX_MIRRORS: Final = 256
+"""Copies at once, per entry point and worker: a socket each."""
+MAX_COPY_PENDING: Final = 1024 * 1024
+"""Bytes of one copy that its server has not taken yet."""
+MAX_PENDING: Final = 64 * 1024 * 1024
+"""The same, of all copies together."""
+LINGER: Final = 10.0
+"""Seconds a copy may go on after its client has finished, to deliver the rest."""
+LOG_INTERVAL: Final = 10.0
+
+
+class TcpMirrors:
+    """The copies of one entry point in one worker. sent, dropped: conversations copied to their end, or not."""
+
+    __slots__ = ("_throttle", "clock", "copies", "dropped", "loop", "pending", "sent")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+        # process
+        self.loop = loop
+        self.clock = clock
+        self.copies: set[TcpMirror] = set()
+        self.pending = 0
+        self.sent = 0
+        self.dropped = 0
+        self._throttle = Throttle(LOG_INTERVAL)
+
+    def open(self, orders: list[MirrorOrder], dial_timeout: float) -> tuple[TcpMirror, ...]:
+        """One copy for each order that can be followed."""
+        opened = []
+        for order in orders:
+            server = order.service.pick(Selection())
+            if server is None:
+                self.drop(order.name, "no server is available")
+            elif len(self.copies) >= MAX_MIRRORS:
+                self.drop(order.name, "too many copies are under way")
+            else:
+                opened.append(TcpMirror(self, order.name, server, dial_timeout))
+        return tuple(opened)
+
+    def drop(self, name: str, reason: str) -> None:
+        """Count a copy that did not arrive whole; a line in the log every now and then says so."""
+        self.dropped += 1
+        count = self._throttle.admit((name, reason), self.loop.time())
+        if count:
+            log.warning("mirror %s: %d connection(s) not copied: %s", name, count, reason)
+
+    def close(self) -> None:
+        """Give up every copy, uncounted."""
+        for copy in list(self.copies):
+            copy.abort()
+
+
+class TcpMirror:
+    """The copy of one conversation. `pending`: bytes its server has not taken, or cannot yet.
+
+    ending: the client has finished; what is pending is still delivered, until `due_at`.
+    """
+
+    __slots__ = ("_dial", "_ending", "_mirrors", "_over", "_pending", "_server", "_sock", "_writing", "due_at", "name")
+
+    def __init__(self, mirrors: TcpMirrors, name: str, server: Server, dial_timeout: float) -> None:
+        # snapshot
+        self._mirrors = mirrors
+        self.name = name
+        self._server = server
+        # conversation
+        self._sock: socket.socket | None = None
+        self._pending = bytearray()
+        self._writing = False
+        self._ending = False
+        self._over = False
+        self.due_at = NEVER
+        server.state.active += 1
+        server.state.total += 1
+        mirrors.copies.add(self)
+        self._dial: Dial | None = dial(mirrors.loop, server.host, server.port, dial_timeout, self._on_dialled)
+
+    # --- what the client says: a tap --------------------------------------------------------------------------
+
+    def feed(self, chunk: memoryview) -> None:
+        if self._over:
+            return
+        if self._sock is None or self._writing:
+            self._hold(chunk)
+            return
+        sent = self._send(self._sock, chunk)
+        if sent < len(chunk) and not self._over:
+            self._hold(chunk[sent:])
+            self._settle(self._sock)
+
+    def finish(self) -> None:
+        """The client has finished: deliver the rest, then the end."""
+        if self._over:
+            return
+        self._ending = True
+        self._mirrors.clock.watch(self)
+        self.due_at = self._mirrors.clock.after(LINGER)
+        if self._sock is not None:
+            self._settle(self._sock)
+
+    def abort(self) -> None:
+        """The conversation was cut; so is its copy, uncounted."""
+        if not self._over and self._sock is not None:
+            reset_on_close(self._sock)
+        self._close()
+
+    # --- towards the mirror -----------------------------------------------------------------------------------
+
+    def _on_dialled(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
+        self._dial = None
+        if sock is None:
+            self._server.state.failures += 1
+            self._fail(error.reason if error is not None else "not connected")
+            return
+        self._sock = sock
+        self._mirrors.loop.add_reader(sock.fileno(), self._on_readable)
+        self._settle(sock)
+
+    def _hold(self, chunk: memoryview) -> None:
+        mirrors = self._mirrors
+        if len(self._pending) + len(chunk) > MAX_COPY_PENDING or mirrors.pending + len(chunk) > MAX_PENDING:
+            self._fail("the mirror is too slow")
+            return
+        self._pending += chunk
+        mirrors.pending += len(chunk)
+
+    def _settle(self, sock: socket.socket) -> None:
+        """Watch for room while something is pending; pass the end on when nothing is."""
+        writing = bool(self._pending)
+        if writing is not self._writing:
+            self._writing = writing
+            if writing:
+                self._mirrors.loop.add_writer(sock.fileno(), self._on_writable)
+            else:
+                self._mirrors.loop.remove_writer(sock.fileno())
+        if self._ending and not writing:
+            try:
+                sock.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                self._fail(reason_of(error))
+
+    def _on_writable(self) -> None:
+        sock = self._sock
+        assert sock is not None
+        sent = self._send(sock, self._pending)
+        if not self._over:
+            del self._pending[:sent]
+            self._mirrors.pending -= sent
+            self._settle(sock)
+
+    def _send(self, sock: socket.socket, chunk: memoryview | bytearray) -> int:
+        try:
+            return sock.send(chunk)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            self._fail(reason_of(error))
+            return 0
+
+    def _on_readable(self) -> None:
+        """Throw the answer away. A mirror that has closed its side may still listen."""
+        sock = self._sock
+        assert sock is not None
+        try:
+            count = sock.recv_into(workshop(self._mirrors.loop).chunk)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._fail(reason_of(error))
+            return
+        if count:
+            return
+        if self._ending and not self._pending:
+            self._mirrors.sent += 1
+            self._close()
+        else:
+            self._mirrors.loop.remove_reader(sock.fileno())
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def on_due(self) -> None:
+        """The time after the client's end is over: what the kernel has taken it may deliver, the rest is lost."""
+        if self._sock is not None and not self._pending:
+            self._mirrors.sent += 1
+            self._close()
+        else:
+            self._fail("the mirror is too slow")
+
+    def _fail(self, reason: str) -> None:
+        if not self._over:
+            self._close()
+            self._mirrors.drop(self.name, reason)
+
+    def _close(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        mirrors = self._mirrors
+        mirrors.copies.discard(self)
+        mirrors.clock.forget(self)
+        self.due_at = NEVER
+        mirrors.pending -= len(self._pending)
+        self._pending = bytearray()
+        self._server.state.active -= 1
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            mirrors.loop.remove_reader(sock.fileno())
+            mirrors.loop.remove_writer(sock.fileno())
+            sock.close()
+
+
+def reason_of(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

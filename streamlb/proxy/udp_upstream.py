@@ -1,0 +1,225 @@
+"""The server's side of UDP flows: picking, connecting, and moving on when a server is not there.
+
+What lives here: `UdpUpstream`, which leads the flows of one entry point to servers. What must not: the clients' socket
+and the life of flows (`udp.py`), copies (`udp_mirror.py`). Called by `proxy/udp.py`.
+Specified by docs/architecture.md ("UDP datagram"): one pick per flow, a new one after "port unreachable".
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import select
+from typing import TYPE_CHECKING
+
+from streamlb.balance.selection import Server
+from streamlb.net.datagram import ABSENT, connect
+from streamlb.observe.throttle import Throttle
+from streamlb.proxy.udp_flow import HoldingRoom, UdpCounters, destination_of
+from streamlb.proxy.udp_mirror import UdpMirrors
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+
+    from streamlb.balance.selection import Selection
+    from streamlb.net.datagram import Place
+    from streamlb.proxy.udp_flow import UdpFlow
+    from streamlb.runtime.snapshot import World
+
+log = logging.getLogger(__name__)
+
+MAX_PICKS = 3
+"""Servers tried for one datagram."""
+MAX_RESENDS = 2
+"""Times a flow's first datagram goes to another server because the one before was not there."""
+MAX_FIRST_SIZE = 2048
+"""Bytes; a larger first datagram is not kept for another try."""
+LOG_INTERVAL = 10.0
+"""Seconds between two lines about the same trouble."""
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE})
+NOBODY = Server("nobody", "", 0)
+
+
+class UdpUpstream:
+    """Leads the flows of one entry point to servers.
+
+    by_descriptor: connected flows by their socket's descriptor. ready: watches those sockets.
+    """
+
+    __slots__ = ("_loop", "_name", "_room", "_throttle", "_world", "by_descriptor", "counters", "mirrors", "ready")
+
+    def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop, max_mirrors: int) -> None:
+        # process
+        self._world = world
+        self._name = name
+        self._loop = loop
+        self._room = HoldingRoom()
+        self._throttle = Throttle(LOG_INTERVAL)
+        self.counters = UdpCounters()
+        self.mirrors = UdpMirrors(loop, self._room, max_mirrors)
+        # conversation
+        self.by_descriptor: dict[int, UdpFlow] = {}
+        self.ready = select.epoll()
+
+    def complain(self, trouble: str, *details: object) -> None:
+        """Log a line about what clients can cause at will, at a bounded rate."""
+        count = self._throttle.admit((trouble, *details), self._loop.time())
+        if count:
+            log.warning("entry point %s: %s%s", self._name, trouble % details, f" ({count} times)" if count > 1 else "")
+
+    def begin(self, flow: UdpFlow, now: float) -> bool:
+        """Pick a server and lead the flow there, passing over those known not to be there; whether one was found."""
+        for _ in range(MAX_PICKS):
+            server = self._pick(flow.want)
+            if server is None:
+                break
+            try:
+                if self._lead(flow, server, now):
+                    return True
+            except OSError as error:
+                if error.errno not in ABSENT:
+                    self.counters.short += 1
+                    return False
+            flow.want.retry(server)
+        self.counters.unserved += 1
+        return False
+
+    def _pick(self, want: Selection) -> Server | None:
+        table = self._world.runtime.entry_points.get(self._name)
+        if table is None or table.udp is None:
+            return None
+        server = table.udp.pick(want)
+        if server is None and want.avoid:
+            # Everybody has refused before: perhaps one is back. It stays the same flow, which mirrors count once.
+            want.avoid = (NOBODY,)
+            server = table.udp.pick(want)
+        return server
+
+    def _lead(self, flow: UdpFlow, server: Server, now: float) -> bool:
+        """Connect the flow to `server` or have it wait for the server's name. False: the name does not resolve."""
+        destination = destination_of(server, self._loop)
+        destination.refresh(now)
+        if destination.place is not None:
+            self._connect(flow, destination.place)
+        elif destination.is_asking:
+            flow.held = []
+            flow.send = functools.partial(self._hold, flow)
+            destination.wait(flow, functools.partial(self._on_found, flow))
+        else:
+            return False
+        flow.server = server
+        flow.destination = destination
+        server.state.active += 1
+        server.state.total += 1
+        return True
+
+    def _connect(self, flow: UdpFlow, place: Place) -> None:
+        try:
+            sock = connect(place)
+        except OSError as error:
+            if error.errno not in SHORTAGES or not self.mirrors.shed():
+                raise
+            # Clients come before mirrors.
+            sock = connect(place)
+        flow.sock = sock
+        flow.place = place
+        flow.send = sock.send
+        flow.receive = sock.recv
+        descriptor = sock.fileno()
+        self.by_descriptor[descriptor] = flow
+        self.ready.register(descriptor, select.EPOLLIN)
+
+    def leave(self, flow: UdpFlow) -> None:
+        """Let go of the flow's server."""
+        server, flow.server = flow.server, None
+        if server is None or flow.destination is None:
+            return
+        server.state.active -= 1
+        flow.send = functools.partial(self._restart, flow)
+        if flow.held is not None:
+            flow.destination.forget(flow)
+            self._room.release(flow.held)
+            flow.held = None
+        sock, flow.sock = flow.sock, None
+        if sock is not None:
+            descriptor = sock.fileno()
+            del self.by_descriptor[descriptor]
+            self.ready.unregister(descriptor)
+            sock.close()
+
+    # --- a flow's first datagram, and servers that are not there ---
+
+    def send_first(self, flow: UdpFlow, datagram: bytes) -> None:
+        self.try_send(flow, datagram)
+        flow.first = datagram if len(datagram) <= MAX_FIRST_SIZE else None
+        if flow.sock is not None:
+            flow.send = functools.partial(self._send_second, flow, flow.sock)
+
+    def _send_second(self, flow: UdpFlow, sock: socket.socket, datagram: bytes) -> None:
+        """Once this one is out, the first is too old to be sent again."""
+        sock.send(datagram)
+        flow.first = None
+        flow.send = sock.send
+
+    def on_refused(self, flow: UdpFlow) -> None:
+        """The server is not there. The next datagram picks anew; a flow's only datagram does so now."""
+        self.counters.refused += 1
+        server = flow.server
+        if server is not None and flow.destination is not None and flow.place is not None:
+            server.state.failures += 1
+            flow.destination.refused(flow.place)
+            flow.want.retry(server)
+        self.leave(flow)
+        if flow.first is not None and flow.resends < MAX_RESENDS:
+            flow.resends += 1
+            self._start_again(flow, flow.first)
+
+    def _restart(self, flow: UdpFlow, datagram: bytes) -> None:
+        """A client's datagram on a flow whose server was not there."""
+        flow.resends = 0
+        self._start_again(flow, datagram)
+
+    def _start_again(self, flow: UdpFlow, datagram: bytes) -> None:
+        if self.begin(flow, self._loop.time()):
+            self.send_first(flow, datagram)
+        else:
+            flow.first = None
+
+    def try_send(self, flow: UdpFlow, datagram: bytes) -> None:
+        try:
+            flow.send(datagram)
+        except BlockingIOError:
+            self.counters.busy += 1
+        except OSError:
+            self.counters.failed += 1
+
+    # --- names ---
+
+    def _hold(self, flow: UdpFlow, datagram: bytes) -> None:
+        """Keep a datagram while the server's name is looked up."""
+        if flow.held is None or not self._room.hold(flow.held, datagram):
+            self.counters.busy += 1
+
+    def _on_found(self, flow: UdpFlow) -> None:
+        """The lookup the flow waits for has ended."""
+        assert flow.server is not None
+        assert flow.destination is not None
+        held, flow.held = flow.held or [], None
+        self._room.release(held)
+        place = flow.destination.place
+        try:
+            if place is not None:
+                self._connect(flow, place)
+        except OSError:
+            self.counters.short += 1
+        if flow.sock is None:
+            flow.want.retry(flow.server)
+            self.leave(flow)
+            if not self.begin(flow, self._loop.time()):
+                return
+        if held:
+            self.send_first(flow, held[0])
+        for datagram in held[1:]:
+            self.try_send(flow, datagram)

@@ -1,0 +1,238 @@
+"""One HTTP connection to a server: requests out, answers in.
+
+What lives here: `Upstream`, which reads heads and bodies of answers and hands them to whoever owns the exchange.
+What must not: retries, routing, what the client sees (`proxy/http.py`), keeping connections (`proxy/pool.py`).
+RFC 9112 sections 4, 6, 7 and 9; a byte that belongs to no answer spoils the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol, cast
+
+from streamlb.errors import UpstreamError
+from streamlb.proxy.clock import NEVER
+from streamlb.wire.body import Body, BodyError
+from streamlb.wire.http1 import MAX_HEAD, read_response
+
+if TYPE_CHECKING:
+    from streamlb.proxy.pool import Pool
+    from streamlb.wire.message import ResponseHead
+
+
+class Owner(Protocol):
+    """Whoever sent a request over an `Upstream` and gets its answer; called synchronously, must not raise."""
+
+    def on_connected(self, upstream: Upstream) -> None: ...
+    def on_dial_failed(self, error: UpstreamError) -> None: ...
+    def on_interim(self, head: ResponseHead) -> None: ...
+    def on_answer(self, upstream: Upstream, head: ResponseHead, data: bytes, done: bool) -> None:
+        """The final head, with the first bytes of its body; `done` when they are all."""
+
+    def on_answer_body(self, upstream: Upstream, data: bytes, done: bool) -> None: ...
+    def on_tunnel_data(self, data: bytes) -> None: ...
+    def on_tunnel_end(self) -> None: ...
+    def on_upstream_lost(self, upstream: Upstream, error: UpstreamError | None) -> None:
+        """The connection is gone before the answer was done; error: None after an orderly end (FIN)."""
+
+    def on_upstream_full(self) -> None: ...
+    def on_upstream_room(self) -> None: ...
+
+
+class Upstream(asyncio.Protocol):
+    """A connection to a server; idle in its pool, or lent to one `Owner` for one exchange.
+
+    reused: has served an exchange before this one, and nothing of the next answer was heard yet.
+    spoiled: must not be used again.
+    """
+
+    __slots__ = (
+        "_body",
+        "_head",
+        "_inbox",
+        "_method",
+        "_raw_head",
+        "_tunnel",
+        "_unchunk",
+        "due_at",
+        "owner",
+        "pool",
+        "reused",
+        "spoiled",
+        "transport",
+    )
+
+    def __init__(self, pool: Pool) -> None:
+        # connection
+        self.pool = pool
+        self.transport = cast("asyncio.Transport", None)
+        self.reused = False
+        self.spoiled = False
+        self.due_at = NEVER
+        self._raw_head = b""
+        self._head = cast("ResponseHead", None)
+        # exchange
+        self.owner: Owner | None = None
+        self._method = b""
+        self._unchunk = False
+        self._inbox = b""
+        self._body: Body | None = None
+        self._tunnel = False
+
+    def start(self, owner: Owner, method: bytes, message: bytes, *, unchunk: bool = False) -> None:
+        """Send a request's head (and the body bytes at hand). unchunk: hand over bodies without chunk framing."""
+        self.owner = owner
+        self._method = method
+        self._unchunk = unchunk
+        self.due_at = NEVER
+        self.transport.write(message)
+
+    def release(self) -> None:
+        """The exchange is over and the connection may serve another."""
+        self.owner = None
+        self._body = None
+        self.reused = True
+        if self.spoiled or self.transport.is_closing():
+            self.transport.abort()
+        else:
+            self.pool.put(self)
+
+    def close(self) -> None:
+        """The owner is done with this connection, and nobody else may have it."""
+        self.owner = None
+        self.pool.forget(self)
+        if self._tunnel:
+            self.transport.close()
+        else:
+            self.transport.abort()
+
+    def on_due(self) -> None:
+        self.due_at = NEVER
+        if self.owner is None:
+            self.close()
+
+    # --- what the loop calls -----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.pool.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.owner is None:
+            self.close()  # An answer nobody asked for would be taken for the next one's.
+        elif self._tunnel:
+            self.owner.on_tunnel_data(data)
+        elif self._body is not None:
+            self._read_body(data)
+        else:
+            self._read_head(data)
+
+    def eof_received(self) -> bool:
+        owner = self.owner
+        if owner is None:
+            return False
+        if self._tunnel:
+            owner.on_tunnel_end()
+            return True
+        self._lost(None)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.pool.closed(self)
+        self._lost(UpstreamError(502, "connection reset" if exc is not None else "connection closed"))
+
+    def pause_writing(self) -> None:
+        if self.owner is not None:
+            self.owner.on_upstream_full()
+
+    def resume_writing(self) -> None:
+        if self.owner is not None:
+            self.owner.on_upstream_room()
+
+    # --- reading answers ---------------------------------------------------------------------------------------
+
+    def _lost(self, error: UpstreamError | None) -> None:
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            self.spoiled = True
+            self.reused = self.reused and not self._inbox
+            owner.on_upstream_lost(self, error)
+
+    def _read_head(self, data: bytes) -> None:
+        if self._inbox:
+            data = self._inbox + data
+            self._inbox = b""
+        owner = cast("Owner", self.owner)
+        while True:
+            end = data.find(b"\r\n\r\n") + 4
+            if end > MAX_HEAD or (end < 4 and len(data) > MAX_HEAD):
+                self._fail("the head of the answer is too large")
+                return
+            if end < 4:
+                self._inbox = data
+                return
+            head = self._reading(data[:end])
+            if head is None:
+                return
+            data = data[end:]
+            if head.status >= 200:
+                break
+            if head.status == 101:
+                self._switch(owner, head, data)
+                return
+            owner.on_interim(head)
+            if not data or self.owner is not owner:
+                return
+        self._begin_body(owner, head, data)
+
+    def _reading(self, raw: bytes) -> ResponseHead | None:
+        """The reading of a head; servers repeat themselves, so the last one is remembered."""
+        if raw == self._raw_head:
+            return self._head
+        try:
+            head = read_response(raw, self._method)
+        except UpstreamError as error:
+            self._fail(error.reason)
+            return None
+        self._raw_head, self._head = raw, head
+        return head
+
+    def _begin_body(self, owner: Owner, head: ResponseHead, data: bytes) -> None:
+        framing = head.body_framing(self._method)
+        if framing == len(data):  # The usual answer: complete in one piece.
+            owner.on_answer(self, head, data, True)
+            return
+        body = self._body = Body(framing)
+        taken = self._take(body, data)
+        if taken is not None:
+            owner.on_answer(self, head, taken, body.done)
+
+    def _read_body(self, data: bytes) -> None:
+        body = cast("Body", self._body)
+        taken = self._take(body, data)
+        if taken is not None and (taken or body.done):
+            cast("Owner", self.owner).on_answer_body(self, taken, body.done)
+
+    def _take(self, body: Body, data: bytes) -> bytes | None:
+        """What of `data` to pass on; None when the body is broken and the owner was told."""
+        payload: list[bytes] | None = [] if self._unchunk else None
+        try:
+            taken = body.feed(data, payload)
+        except BodyError as error:
+            self._fail(str(error))
+            return None
+        if taken < len(data):
+            self.spoiled = True  # More than was announced: nobody knows what it belongs to.
+            data = data[:taken]
+        return data if payload is None else b"".join(payload)
+
+    def _switch(self, owner: Owner, head: ResponseHead, data: bytes) -> None:
+        self._tunnel = self.spoiled = True
+        owner.on_answer(self, head, b"", True)
+        if data and self.owner is owner:
+            owner.on_tunnel_data(data)
+
+    def _fail(self, reason: str) -> None:
+        self.reused = False
+        self._lost(UpstreamError(502, reason))
+        self.close()

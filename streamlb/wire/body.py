@@ -1,0 +1,113 @@
+"""Message bodies in transit: counted or walked chunk by chunk, never copied, never guessed.
+
+What lives here: `Body`, which says how many of the bytes at hand belong to the message, and when it ends.
+What must not: heads (`http1.py`), buffering, I/O. RFC 9112 sections 6.3 and 7.1.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from streamlb.wire.message import CHUNKED
+
+MAX_CHUNK_LINE: Final = 4096
+"""Bytes of a chunk-size line with its extensions."""
+MAX_TRAILERS: Final = 16 * 1024
+"""Bytes of a trailer section."""
+
+_size_line = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r\n").fullmatch
+_trailer_line = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n").fullmatch
+_MAX_CHUNK: Final = 2**63 - 1
+
+_COUNT, _SIZE, _DATA, _DATA_END, _TRAILER, _ENDLESS = range(6)
+
+
+class BodyError(Exception):
+    """The body breaks the rules of its framing; the connection it came from has no further meaning."""
+
+
+class Body:
+    """One body, fed with what arrives.
+
+    done: the last byte was seen. left: bytes missing of a counted body or of the chunk being read.
+    """
+
+    __slots__ = ("_line", "_state", "_trailers", "done", "left")
+
+    def __init__(self, framing: int) -> None:
+        self._line = b""
+        self._trailers = 0
+        self.left = max(framing, 0)
+        self.done = framing == 0
+        self._state = _COUNT if framing >= 0 else _SIZE if framing == CHUNKED else _ENDLESS
+
+    def feed(self, data: bytes, payload: list[bytes] | None = None) -> int:
+        """Take what belongs to this body and return how much that was; the rest is the next message's.
+
+        payload: collects the data without chunk framing, for a receiver that cannot have chunks.
+        Raises BodyError; the object is of no use afterwards.
+        """
+        if self._state == _ENDLESS:
+            taken = len(data)
+        elif self._state == _COUNT:
+            taken = min(len(data), self.left)
+            self.left -= taken
+            self.done = self.left == 0
+        else:
+            return self._walk(data, payload)
+        if payload is not None and taken:
+            payload.append(data[:taken])
+        return taken
+
+    def _walk(self, data: bytes, payload: list[bytes] | None) -> int:
+        at, size = 0, len(data)
+        while at < size and not self.done:
+            if self._state == _DATA:
+                taken = min(size - at, self.left)
+                if payload is not None:
+                    payload.append(data[at : at + taken])
+                self.left -= taken
+                at += taken
+                if self.left == 0:
+                    self._state = _DATA_END
+                continue
+            end = data.find(b"\n", at) + 1
+            line = self._line + data[at : end or size]
+            at = end or size
+            if len(line) > (2 if self._state == _DATA_END else MAX_CHUNK_LINE):
+                raise BodyError("a chunk line is too long or does not end where it must")
+            if end == 0:
+                self._line = line
+            else:
+                self._line = b""
+                self._read_line(line)
+        return at
+
+    def _read_line(self, line: bytes) -> None:
+        if self._state == _SIZE:
+            match = _size_line(line)
+            if match is None:
+                raise BodyError("an invalid chunk size")
+            self.left = int(match[1], 16)
+            if self.left > _MAX_CHUNK:
+                raise BodyError("a chunk size out of range")
+            self._state = _DATA if self.left else _TRAILER
+        elif self._state == _DATA_END:
+            if line != b"\r\n":
+                raise BodyError("a chunk does not end with CRLF")
+            self._state = _SIZE
+        elif line == b"\r\n":
+            self.done = True
+        else:
+            self._trailers += len(line)
+            if self._trailers > MAX_TRAILERS or _trailer_line(line) is None:
+                raise BodyError("an invalid or oversized trailer section")
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """One chunk around `data`, which must not be empty."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+LAST_CHUNK: Final = b"0\r\n\r\n"
