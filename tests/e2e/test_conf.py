@@ -1,0 +1,82 @@
+"""Every example in conf/ is run and answers as its first lines promise.
+
+Only the ports are changed, so that the examples may run beside whatever already uses theirs.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.http import Client
+from tests.support.ports import free_port
+from tests.support.programs import ROOT, running_streamlb, running_whoami
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SERVERS = {"8081": "http", "8082": "http", "9081": "tcp", "9082": "tcp"}
+CONFS = sorted(path.name for path in (ROOT / "conf").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def ports() -> Iterator[dict[str, int]]:
+    """The ports in the examples, and the ones that stand for them here."""
+    with running_whoami("v1", text="v1", tcp=True, udp=True) as v1:
+        with running_whoami("v2", text="v2", tcp=True, udp=True) as v2:
+            yield {
+                "8081": v1.http_port,
+                "8082": v2.http_port,
+                "9081": v1.tcp_port,
+                "9082": v2.tcp_port,
+                "9081/udp": v1.udp_port,
+                "9082/udp": v2.udp_port,
+            }
+
+
+def moved(name: str, ports: dict[str, int]) -> tuple[str, dict[str, int]]:
+    """The example with its ports replaced, and the entry points' new ports."""
+    text = (ROOT / "conf" / name).read_text().replace("paths: [kubernetes", f"paths: [{ROOT}/conf/kubernetes")
+    entries = {"8000": free_port(), "9000": free_port("both")}
+    udp_at = re.search(r"^udp:", text, re.MULTILINE)
+    end_of_tcp = udp_at.start() if udp_at else len(text)
+
+    def new_port(match: re.Match[str]) -> str:
+        port = match[1]
+        if port in entries:
+            return f"127.0.0.1:{entries[port]}"
+        return f"127.0.0.1:{ports[f'{port}/udp' if match.start() > end_of_tcp else port]}"
+
+    return re.sub(r"127\.0\.0\.1:(\d+)", new_port, text), entries
+
+
+@pytest.mark.parametrize("name", CONFS)
+def test_the_example_runs(name: str, ports: dict[str, int]) -> None:
+    text, entries = moved(name, ports)
+    with running_streamlb(text):
+        if "web:" in text:
+            with Client(entries["8000"]) as client:
+                answers = [client.request(host="myapp.test.com").text for _ in range(6)]
+            mirrored = "mirror" in name
+            assert answers == (["v1\n"] * 6 if mirrored else ["v1\n", "v2\n", "v2\n"] * 2)
+        if re.search(r"^tcp:", text, re.MULTILINE):
+            with socket.create_connection(("127.0.0.1", entries["9000"]), 5) as sock:
+                sock.sendall(b"hello\n")
+                assert sock.recv(100) == b"v1: hello\n"
+        if re.search(r"^udp:", text, re.MULTILINE):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.settimeout(5)
+                sock.sendto(b"hello", ("127.0.0.1", entries["9000"]))
+                assert sock.recv(100) == b"v1: hello"
+
+
+def test_the_sticky_examples_accept_the_cookies_of_the_tutorial(ports: dict[str, int]) -> None:
+    for name in ("sticky.yaml", "kubernetes-sticky.yaml"):
+        text, entries = moved(name, ports)
+        with running_streamlb(text), Client(entries["8000"]) as client:
+            for child, version in (("default-myapp2-80", "v2\n"), ("default-myapp1-80", "v1\n")):
+                cookie = [("Cookie", f"lvl1={child}")]
+                assert [client.request(host="myapp.test.com", headers=cookie).text for _ in range(2)] == [version] * 2
