@@ -22,7 +22,7 @@ class Selection:
     The first pick decides them; retries leave them as they are.
     """
 
-    __slots__ = ("avoid", "cookie_header", "cookies", "hash_key", "mirrors", "retried")
+    __slots__ = ("_spent", "avoid", "cookie_header", "cookies", "hash_key", "mirrors", "retried")
 
     def __init__(self, cookie_header: bytes = b"", hash_key: bytes = b"") -> None:
         # in
@@ -33,6 +33,8 @@ class Selection:
         # out
         self.cookies: list[bytes] = []
         self.mirrors: list[MirrorOrder] = []
+        # pick
+        self._spent: tuple[tuple[Server, ...], set[Node]] | None = None
 
     def retry(self, failed: Server) -> None:
         """Prepare the same request for another pick that must not answer `failed`; mirrors stay as noted."""
@@ -51,6 +53,13 @@ class Selection:
             self.cookies = []
         if self.mirrors:
             self.mirrors = []
+        self._spent = None
+
+    def spent(self) -> set[Node]:
+        """The nodes that were found to have nobody but `avoid`, so that no pick asks twice on its many ways."""
+        if self._spent is None or self._spent[0] is not self.avoid:
+            self._spent = (self.avoid, set())
+        return self._spent[1]
 
 
 class MirrorOrder:

@@ -93,7 +93,7 @@ class Sticky(Generic[T]):
         octets = name.encode("ascii")
         self._key = octets + b"="
         # Anchored at `;`, which the blanks cannot contain: linear in the field's length whatever it holds.
-        self._pattern = re.compile(rb"(?:^|;)[ \t]*" + re.escape(self._key) + rb"([^;]*)")
+        self._pattern = re.compile(rb";[ \t]*" + re.escape(self._key))
         self.cookies = {child: attributes.render(name, token(text)) for text, child in children}
         self._children: dict[bytes, tuple[T, bool]] = {}
         for text, child in reversed(children):
@@ -103,12 +103,19 @@ class Sticky(Generic[T]):
 
     def find(self, cookie_header: bytes) -> tuple[T, bool] | None:
         """The child that the first cookie of our name means, and whether its value is of an old form."""
-        if self._key not in cookie_header:
+        at = cookie_header.find(self._key)
+        if at < 0:
             return None
-        found = self._pattern.search(cookie_header)
-        if found is None:
-            return None
-        value = found[1].rstrip(b" \t")
+        if cookie_header[cookie_header.rfind(b";", 0, at) + 1 : at].strip(b" \t"):
+            # That was the end of another name, or inside a value.
+            found = self._pattern.search(cookie_header, at)
+            if found is None:
+                return None
+            at = found.end()
+        else:
+            at += len(self._key)
+        end = cookie_header.find(b";", at)
+        value = (cookie_header[at:end] if end >= 0 else cookie_header[at:]).rstrip(b" \t")
         if value[:1] == b'"' and value[-1:] == b'"':
             value = value[1:-1]
         return self._children.get(value)

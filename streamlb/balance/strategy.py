@@ -37,7 +37,8 @@ class Rotation(Generic[T]):
         block = lcm(*(weight for _, weight in positive)) if positive else 0
         # snapshot
         self.shape = tuple(weight for _, weight in children)
-        # One turn is (time, index, stride, child): times are scaled by `count` to keep phases integer.
+        # One turn is (time, index, stride, child); times are scaled by `count` to keep phases integer. No two
+        # turns have the same time and index, so to compare them never compares children.
         self._turns: list[tuple[int, int, int, T]] = [
             (block // weight * index, index, block // weight * count, child)
             for index, (child, weight) in enumerate(positive)
@@ -70,25 +71,21 @@ class Rotation(Generic[T]):
         self._last = (time, index)
         return child
 
-    def next_except(self, tried: Collection[T]) -> T | None:
-        """The next turn of a child not in `tried`; those in `tried` miss the turns before it. O(children)."""
-        left = [turn for turn in self._heap if turn[3] not in tried]
-        if not left:
-            return None
-        time, index, _, child = min(left, key=_when)
+    def upcoming(self) -> list[T]:
+        """The usable children in the order of their next turns, O(children)."""
+        return [turn[3] for turn in sorted(self._heap)]
+
+    def skip_to(self, child: T) -> None:
+        """Take the next turn of a usable child; the others miss their turns before it. O(children)."""
+        time, index, _, _ = min(turn for turn in self._heap if turn[3] == child)
         self._last = (time, index)
         self._heap = [_next_turn(turn, self._last) for turn in self._heap]
         heapify(self._heap)
-        return child
-
-
-def _when(turn: tuple[int, int, int, T]) -> tuple[int, int]:
-    return turn[:2]
 
 
 def _next_turn(turn: tuple[int, int, int, T], last: tuple[int, int]) -> tuple[int, int, int, T]:
     """The first turn of the child of `turn` that comes after the turn `last`."""
     time, index, stride, child = turn
     earliest = last[0] if index > last[1] else last[0] + 1
-    missed = max(0, -((time - earliest) // stride))
+    missed = -((time - earliest) // stride)
     return time + missed * stride, index, stride, child

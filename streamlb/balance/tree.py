@@ -76,7 +76,6 @@ class Balancer:
                 parent.refresh()
 
     def pick(self, want: Selection) -> Server | None:
-        """Each child is asked at most once, so this ends whatever they answer."""
         sticky = self._sticky
         place = 0
         if sticky is not None:
@@ -85,19 +84,30 @@ class Balancer:
             if server is not None:
                 return server
         child = self._next()
-        tried: list[TreeNode] | None = None
-        while child is not None:
+        if child is None:
+            return None
+        server = child.pick(want)
+        if server is None:
+            # Everybody below this child has been tried before, or is down since the last refresh.
+            child, server = self._pick_another(want, child)
+        if sticky is not None and server is not None:
+            # In front of what inner services have set, as they are walked.
+            want.cookies.insert(place, sticky.cookies[child])
+        return server
+
+    def _pick_another(self, want: Selection, failed: TreeNode) -> tuple[TreeNode, Server | None]:
+        """The next child by turn that has somebody, and whom it has; each child is asked at most once."""
+        spent = want.spent()
+        spent.add(failed)
+        for child in self.rotation.upcoming():
+            if child in spent:
+                continue
             server = child.pick(want)
             if server is not None:
-                if sticky is not None:
-                    # In front of what inner services have set, as they are walked.
-                    want.cookies.insert(place, sticky.cookies[child])
-                return server
-            if tried is None:
-                tried = list(want.avoid)
-            tried.append(child)
-            child = self.rotation.next_except(tried)
-        return None
+                self.rotation.skip_to(child)
+                return child, server
+            spent.add(child)
+        return failed, None
 
     def _pick_named(self, want: Selection, sticky: Sticky[TreeNode]) -> Server | None:
         """The server of the child that the client's cookie names, None if it names nobody who can serve."""

@@ -94,13 +94,14 @@ class Dial:
         try:
             sock = self._sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            keep_alive(sock)
             code = sock.connect_ex((host, self._port))
+            if not host.startswith(LOOPBACK):
+                keep_alive(sock)
+            elif code == errno.EINPROGRESS:
+                # The handshake over loopback is done when connect returns; asking again saves watching the socket.
+                code = sock.connect_ex((host, self._port))
         except OSError as error:
             code = error.errno or errno.EIO
-        if code == errno.EINPROGRESS and host.startswith(LOOPBACK):
-            # The handshake over loopback is done when connect returns; asking again saves watching the socket.
-            code = sock.connect_ex((host, self._port))
         if code in UNDER_WAY:
             self._wait(sock)
         elif code == 0:

@@ -49,7 +49,7 @@ class Acceptor:
     on_accept: gets a connected non-blocking socket, which it owns, and the peer's address as the kernel gives it.
     """
 
-    __slots__ = ("_accept", "_last_shortage_at", "_loop", "_on_accept", "_pause", "_refused", "sock")
+    __slots__ = ("_accept", "_budget", "_last_shortage_at", "_loop", "_on_accept", "_pause", "_refused", "sock")
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Acceptor:
         self.sock = sock
         self._accept = sock._accept  # type: ignore[attr-defined]
         self._on_accept = on_accept
+        self._budget = 1
         self._pause: asyncio.TimerHandle | None = None
         self._last_shortage_at = float("-inf")
         self._refused = False
@@ -82,13 +83,15 @@ class Acceptor:
             self.sock.close()
 
     def _on_readable(self) -> None:
-        for _ in range(MAX_ACCEPTS_PER_WAKE):
+        # Connections that come one by one are accepted one by one, without asking in vain for a second.
+        for accepted in range(self._budget):
             if self._refused:
                 return
             try:
                 # `socket.accept` would make the new socket blocking first, only for us to undo it.
                 descriptor, peer = self._accept()
-            except (BlockingIOError, InterruptedError):
+            except BlockingIOError:
+                self._budget = max(1, accepted)
                 return
             except OSError as error:
                 if error.errno in PASSING:
@@ -96,6 +99,7 @@ class Acceptor:
                 self._wait_out(error)
                 return
             self._deliver(descriptor, peer)
+        self._budget = min(self._budget * 2, MAX_ACCEPTS_PER_WAKE)
 
     def _deliver(self, descriptor: int, peer: Any) -> None:
         listening = self.sock

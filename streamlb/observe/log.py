@@ -42,21 +42,19 @@ def configure(
     """
     stream = sys.stderr if stream is None else stream
     environ = os.environ if environ is None else environ
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(_formatter(stream, environ, format, worker))
+    sink = logging.StreamHandler(stream)
+    sink.setFormatter(_formatter(stream, environ, format, worker))
     root = logging.getLogger()
     for former in root.handlers[:]:
         root.removeHandler(former)
-    root.addHandler(handler)
+    root.addHandler(sink)
     root.setLevel(LEVELS.get(level, logging.INFO))
     # A log that cannot be written (a closed terminal, a full disk) is no reason to fail, nor to complain to it.
     logging.raiseExceptions = False
     logging.captureWarnings(True)
 
 
-def _formatter(
-    stream: TextIO, environ: Mapping[str, str], format: str | None, worker: int | None
-) -> logging.Formatter:
+def _formatter(stream: TextIO, environ: Mapping[str, str], format: str | None, worker: int | None) -> logging.Formatter:
     in_journal = is_journal(stream, environ)
     on_terminal = stream.isatty()
     shape: LineFormatter
@@ -136,7 +134,7 @@ class CommonFormatter(LineFormatter):
         time = self._time(record)
         mark = f"{level:<5}"
         if self._colour:
-            time, mark = f"{DIM}{time}{RESET}", f"{COLOURS[level]}{mark}{RESET}"
+            time, mark = time and f"{DIM}{time}{RESET}", f"{COLOURS[level]}{mark}{RESET}"
         who = "" if self._worker is None else f"worker {self._worker}: "
         parts = [time, mark, who + escape(self.text_of(record))]
         line = " ".join(part for part in parts if part)
@@ -182,7 +180,7 @@ class JournalFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         mark = f"<{PRIORITIES[level_of(record)]}>"
-        return "\n".join(mark + line for line in self._shape.format(record).splitlines())
+        return "\n".join(mark + line for line in self._shape.format(record).split("\n"))
 
 
 def rfc3339(instant: float) -> str:

@@ -17,7 +17,7 @@ _BODIES: Final = {
     502: b"Bad Gateway",
     504: b"Gateway Timeout",
 }
-_WITH_TYPE: Final = frozenset({400, 404, 408, 414, 417, 431, 501, 503})
+_WITH_TYPE: Final = frozenset({400, 404, 408, 414, 413, 417, 431, 501, 503, 505})
 
 
 def render_answer(status: int, method: bytes = b"GET", *, close: bool, cookies: list[bytes] | None = None) -> bytes:

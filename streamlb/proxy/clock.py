@@ -55,8 +55,11 @@ class Clock:
 
     def _tick(self) -> None:
         now = self.now = self._loop.time()
-        for watched in [each for each in self._watched if each.due_at < now]:
-            watched.on_due()
-        self._ticking = bool(self._watched)
-        if self._ticking:
-            self._loop.call_later(TICK, self._tick)
+        try:
+            for watched in [each for each in self._watched if each.due_at < now]:
+                if watched.due_at < now:  # Another one's end may have put it off.
+                    watched.on_due()
+        finally:
+            self._ticking = bool(self._watched)
+            if self._ticking:
+                self._loop.call_later(TICK, self._tick)

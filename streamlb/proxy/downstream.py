@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import socket
 import struct
 from typing import TYPE_CHECKING, Final, cast
@@ -21,7 +20,14 @@ from streamlb.proxy.clock import NEVER
 from streamlb.proxy.forwarder import Forwarder
 from streamlb.wire.body import Body, BodyError
 from streamlb.wire.forwarding import MANAGED, render_forwarded
-from streamlb.wire.http1 import MAX_HEAD, MAX_REQUEST_LINE, read_fields, read_request_line, read_unusual_request
+from streamlb.wire.http1 import (
+    MAX_HEAD,
+    MAX_REQUEST_LINE,
+    find_flaw,
+    read_fields,
+    read_request_line,
+    read_unusual_request,
+)
 from streamlb.wire.message import RequestFields, RequestHead
 
 if TYPE_CHECKING:
@@ -40,7 +46,6 @@ LINGER: Final = 2.0
 MAX_INBOX: Final = 64 * 1024
 """Bytes of pipelined requests held before reading stops."""
 
-_loose_line_end = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)").search
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -49,11 +54,11 @@ class Downstream(asyncio.Protocol):
 
     peer: the client's address as text. body: of the request under way, until its last byte was read.
     ending: nothing more is read as a request. eof: the client has shut its side.
+    due_at: when something must have happened, in the loop's time; what is set by `renew`.
     """
 
     __slots__ = (
         "_block",
-        "_eof",
         "_fields",
         "_forwarder",
         "_inbox",
@@ -64,6 +69,7 @@ class Downstream(asyncio.Protocol):
         "due_at",
         "ending",
         "entry",
+        "eof",
         "peer",
         "transport",
         "trusted",
@@ -80,7 +86,7 @@ class Downstream(asyncio.Protocol):
         self.due_at = NEVER
         self.ending = False
         self.write_blocked = False
-        self._eof = False
+        self.eof = False
         self._inbox = b""
         self._looping = False
         self._reading_paused = False
@@ -105,7 +111,7 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self.busy:
             if not self.ending:
-                self._read_heads(self._inbox + data if self._inbox else data)
+                self._read_heads(self._inbox + data if self._inbox else data, len(self._inbox))
         elif self.body is not None:
             self._read_body(self.body, data)
         elif self._forwarder.tunnel:
@@ -116,10 +122,12 @@ class Downstream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A client may shut its side and wait for its answer; anything less complete than that is over."""
-        self._eof = True
+        self.eof = True
         if self.busy and self.body is None:
             self._forwarder.on_client_end()
-            return True
+            if self.due_at == NEVER:
+                self.renew()
+            return not self.ending
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -129,30 +137,47 @@ class Downstream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.write_blocked = True
-        self.due_at = self.entry.clock.after(UNREAD_TIMEOUT)
+        self.renew()
         self._forwarder.on_client_full()
 
     def resume_writing(self) -> None:
         self.write_blocked = False
-        self.due_at = NEVER if self.busy else self.entry.clock.after(IDLE_TIMEOUT)
+        self.renew()
         self._forwarder.on_client_room()
         if not self.busy and not self.ending:
             self._update_reading()
             self._read_heads(self._inbox)
 
+    def renew(self) -> None:
+        """Set the deadline of what is awaited now."""
+        clock = self.entry.clock
+        if self.ending:
+            return
+        if self.write_blocked:
+            self.due_at = clock.after(UNREAD_TIMEOUT)
+        elif not self.busy:
+            self.due_at = clock.after(IDLE_TIMEOUT)
+        elif self.body is not None:
+            self.due_at = clock.after(STALL_TIMEOUT)
+        else:
+            limit = self._forwarder.patience()
+            self.due_at = clock.after(limit) if limit else NEVER
+
     # --- reading requests --------------------------------------------------------------------------------------
 
-    def _read_heads(self, data: bytes) -> None:
-        """Begin the requests in `data`, one after the other; what is not read stays in the inbox."""
+    def _read_heads(self, data: bytes, known: int = 0) -> None:
+        """Begin the requests in `data`, one after the other; what is not read stays in the inbox.
+
+        known: bytes of an unfinished head that were looked at before.
+        """
         self._looping = True
         while True:
-            if data[:1] == b"\r":  # RFC 9112 section 2.2: an empty line before a request is ignored.
-                while data.startswith(b"\r\n"):
-                    data = data[2:]
+            if data[:2] == b"\r\n":  # RFC 9112 section 2.2: an empty line before a request is ignored.
+                data = _past_empty_lines(data)
             end = data.find(b"\r\n\r\n") + 4
             if end < 4 or end > MAX_HEAD or self.write_blocked:
                 self._inbox = data
-                self._wait_for_head(data, end)
+                self._wait_for_head(data, end, known)
                 break
             head = self._read_head(data, end)
             if head is None:
@@ -160,18 +185,21 @@ class Downstream(asyncio.Protocol):
             self._begin(head, data[end:])
             if self.busy or self.ending:
                 break
-            data = self._inbox
+            data, known = self._inbox, 0
         self._looping = False
 
-    def _wait_for_head(self, data: bytes, end: int) -> None:
-        if not data:
-            return
-        if self.write_blocked:
+    def _wait_for_head(self, data: bytes, end: int, known: int) -> None:
+        """There is no complete head, or no room for its answer."""
+        if self.write_blocked and data:
             self._update_reading()
+        elif self.eof:
+            self._end()
+        elif not data:
+            pass
         elif len(data) > MAX_HEAD or end > MAX_HEAD:
             self.refuse(414 if data.find(b"\r\n", 0, MAX_REQUEST_LINE) < 0 else 431)
-        elif b"\n" in data and _loose_line_end(data) is not None:
-            self.refuse(400)  # Its end might never come: we wait for CRLF CRLF only.
+        elif find_flaw(data, max(known - 2, 0)) is not None:
+            self.refuse(400)  # Its end might never come: TLS, or another language.
         elif self.due_at > (latest := self.entry.clock.after(HEAD_TIMEOUT)):
             self.due_at = latest
 
@@ -216,7 +244,9 @@ class Downstream(asyncio.Protocol):
             self.peer.encode(), self.entry.server_name, fields.host, fields.upgrade, fields.managed
         )
         fields.upstream_rest = b"".join((fields.kept, forwarded, b"\r\n"))
-        fields.upstream_block = b"".join((b"Host: ", fields.host, b"\r\n", fields.framing_line, fields.upstream_rest))
+        fields.upstream_block = b"".join(
+            (b"Host: ", fields.host, b"\r\n", fields.framing_line, fields.expectation, fields.upstream_rest)
+        )
 
     def _begin(self, head: RequestHead, rest: bytes) -> None:
         self.busy = True
@@ -247,12 +277,12 @@ class Downstream(asyncio.Protocol):
             return
         if body.done:
             self.body = None
-            self.due_at = NEVER
+            self.renew()
             if taken < len(data):
                 self._inbox = data[taken:]
                 data = data[:taken]
         else:
-            self.due_at = self.entry.clock.after(STALL_TIMEOUT)
+            self.renew()
         self._forwarder.on_request_body(data, body.done)
 
     # --- what the forwarder calls ------------------------------------------------------------------------------
@@ -261,13 +291,13 @@ class Downstream(asyncio.Protocol):
         """The answer is written; go on with the next request, or end."""
         self.busy = False
         self.upstream_full = False
-        if not keep or self._eof or self.entry.live.draining:
+        if not keep or self.entry.live.draining:
             self._end()
             return
         self.due_at = self.entry.clock.after(IDLE_TIMEOUT)
         if self._reading_paused:
             self._update_reading()
-        if self._inbox and not self._looping:
+        if (self._inbox or self.eof) and not self._looping:
             self._read_heads(self._inbox)
 
     def set_upstream_full(self, full: bool) -> None:
@@ -279,13 +309,20 @@ class Downstream(asyncio.Protocol):
     def take_inbox(self) -> bytes:
         """What the client sent behind its upgrade request."""
         early, self._inbox = self._inbox, b""
+        self._update_reading()
         return early
 
-    def shut_writing(self) -> bool:
-        """Pass the server's end on to the client; whether both sides have ended by that."""
-        if not self._eof and not self.transport.is_closing():
+    def shut_writing(self) -> None:
+        """Pass the end of a tunnel's server on to the client."""
+        if not self.transport.is_closing():
             self.transport.write_eof()
-        return self._eof
+        self.renew()
+
+    def end_tunnel(self) -> None:
+        """Both sides have ended; what is still to be written gets its time."""
+        self.ending = True
+        self.due_at = self.entry.clock.after(UNREAD_TIMEOUT)
+        self.transport.close()
 
     def refuse(self, status: int) -> None:
         """Answer and end: what follows cannot be read with certainty."""
@@ -310,7 +347,7 @@ class Downstream(asyncio.Protocol):
         if self.ending:
             return
         self.ending = True
-        if (linger or self.body is not None or self._inbox) and not self._eof and not self.transport.is_closing():
+        if (linger or self.body is not None or self._inbox) and not self.eof and not self.transport.is_closing():
             self._inbox = b""
             self.body = None
             self.upstream_full = self.write_blocked = False
@@ -318,6 +355,7 @@ class Downstream(asyncio.Protocol):
             self.due_at = self.entry.clock.after(LINGER)
             self.transport.write_eof()
         else:
+            self.due_at = self.entry.clock.after(UNREAD_TIMEOUT)
             self.transport.close()
 
     def drain(self) -> None:
@@ -343,10 +381,17 @@ class Downstream(asyncio.Protocol):
         pause = self.upstream_full or (
             len(self._inbox) > MAX_INBOX if self.busy else self.write_blocked and not self.ending
         )
-        if pause == self._reading_paused or self.transport.is_closing():
+        if pause == self._reading_paused or self.eof or self.transport.is_closing():
             return
         self._reading_paused = pause
         if pause:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
+
+
+def _past_empty_lines(data: bytes) -> bytes:
+    at = 0
+    while data.startswith(b"\r\n", at):
+        at += 2
+    return data[at:]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from streamlb.balance.selection import Selection
-from streamlb.errors import UpstreamError
+from streamlb.errors import Retry, UpstreamError
 from streamlb.proxy.answers import render_answer
 from streamlb.proxy.clock import NEVER
 from streamlb.session.exchange import Answer, Exchange, Loss
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_EARLY: Final = 64 * 1024
 """Bytes of a request's body held while its server is being reached."""
+HALF_CLOSED_TIMEOUT: Final = 60.0
+"""Seconds between two pieces of an answer, or of a tunnel, once one side has ended: the other may well be gone."""
 
 
 class Forwarder:
@@ -35,6 +37,7 @@ class Forwarder:
 
     early: body bytes read before a server connection stood. rechunk: the answer ends with its connection, and the
     client gets it chunked, so that its end can be seen. tunnel: a 101 made a relay of the two connections.
+    server_ended: its server has shut its side.
     """
 
     __slots__ = (
@@ -46,6 +49,7 @@ class Forwarder:
         "_head",
         "_rechunk",
         "_server",
+        "_server_ended",
         "_service",
         "_upstream",
         "_want",
@@ -59,6 +63,7 @@ class Forwarder:
         self.client = client
         self._exchange = Exchange()
         self.tunnel = False
+        self._server_ended = False
         # exchange
         self._head = cast("RequestHead", None)
         self._want = cast("Selection", None)
@@ -86,32 +91,32 @@ class Forwarder:
             return
         self._service = route.service
         server = route.service.pick(want)
-        if want.mirrors:
-            self._copies = self._entry.mirrors.copies(want.mirrors, head, data, done)
         if server is None:
             self._answer(503)
-        else:
-            self._reach(server)
+            return
+        self._reach(server)
+        if want.mirrors:
+            self._copies = self._entry.mirrors.copies(want.mirrors, head, data, done)
 
     def on_request_body(self, data: bytes, done: bool) -> None:
         exchange = self._exchange
         exchange.request_done = done
-        for copy in self._copies:
-            copy.feed(data, done)
         if self._upstream is not None:
             exchange.body_sent = True
             self._upstream.transport.write(data)
-            if done:
-                self._await_answer()
         else:
             self._early += data
             if len(self._early) > MAX_EARLY:
                 self.client.set_upstream_full(True)
+        if self._copies:
+            for copy in self._copies:
+                copy.feed(data, done)
+            if done:
+                self._copies = []  # Complete: what becomes of the client is nothing to them.
 
     def on_broken_request(self) -> None:
         """The body's framing is broken; no server may see its end."""
-        self._drop_copies()
-        self._drop_upstream()
+        self.abandon()
         if self._exchange.answer is Answer.WAITING:
             self.client.refuse(400)
         else:
@@ -142,7 +147,9 @@ class Forwarder:
             self.client.set_upstream_full(False)
         upstream.start(self, head.method, message, unchunk=head.minor == 0)
         if self._exchange.request_done:
-            self._await_answer()
+            limit = self._entry.response_header_timeout
+            if limit:
+                self.client.due_at = self._entry.clock.after(limit)
 
     def _block(self, server: Server) -> bytes:
         """The fields to send: the client's Host, unless the service replaces it or there is none to pass."""
@@ -151,19 +158,23 @@ class Forwarder:
         if host is None:
             if fields.host:
                 return fields.upstream_block
-            host = b"%b:%d" % (server.host.encode(), server.port)
-        return b"".join((b"Host: ", host, b"\r\n", fields.framing_line, fields.upstream_rest))
+            host = server.pool.authority
+        return b"".join((b"Host: ", host, b"\r\n", fields.framing_line, fields.expectation, fields.upstream_rest))
 
-    def _await_answer(self) -> None:
-        limit = self._entry.response_header_timeout
-        if limit and self._exchange.answer is Answer.WAITING:
-            self.client.due_at = self._entry.clock.after(limit)
+    def patience(self) -> float:
+        """Seconds the server may take for what is awaited of it now; 0 for any time."""
+        if self._exchange.answer is Answer.WAITING:
+            limit = self._entry.response_header_timeout
+            if limit and self._upstream is not None:
+                return limit
+        half_closed = self.client.eof or self._server_ended
+        return HALF_CLOSED_TIMEOUT if half_closed else 0.0
 
     def on_dial_failed(self, error: UpstreamError) -> None:
         self._dialling = None
         server = cast("Server", self._server)
         self._entry.failed(server, error)
-        if self._exchange.on_dial_failed():
+        if error.retry is Retry.ALWAYS and self._exchange.on_dial_failed():
             self._want.retry(server)
             other = self._service.pick(self._want)
             if other is not None:
@@ -181,8 +192,8 @@ class Forwarder:
         exchange, client = self._exchange, self.client
         framing = head.body_framing(self._head.method)
         exchange.on_answer(server_keeps=head.keep_alive, until_close=framing == UNTIL_CLOSE)
-        if not client.write_blocked:
-            client.due_at = NEVER
+        if not done:
+            client.renew()
         if head.status == 101:
             self._open_tunnel(head)
             return
@@ -202,6 +213,8 @@ class Forwarder:
             framing_line = b"" if old else b"Transfer-Encoding: chunked\r\n"
             self._rechunk = not old
             exchange.client_keeps = exchange.client_keeps and not old
+        elif old and head.framing_line.startswith(b"Transfer"):
+            framing_line = b""  # An answer to HEAD.
         if self._entry.live.draining or not exchange.request_done:
             exchange.client_keeps = False
         persistence = b"" if exchange.client_keeps else b"Connection: close\r\n"
@@ -215,10 +228,13 @@ class Forwarder:
         self.client.transport.write(b"".join(parts))
 
     def on_answer_body(self, upstream: Upstream, data: bytes, done: bool) -> None:
+        client = self.client
         if data:
-            self.client.transport.write(encode_chunk(data) if self._rechunk else data)
+            client.transport.write(encode_chunk(data) if self._rechunk else data)
         if done:
             self._end()
+        elif client.due_at != NEVER and client.eof:
+            client.renew()
 
     def on_upstream_lost(self, upstream: Upstream, error: UpstreamError | None) -> None:
         self._upstream = None
@@ -265,9 +281,7 @@ class Forwarder:
             else:
                 upstream.close()
         if self._copies:
-            if not exchange.request_done:
-                self._drop_copies()
-            self._copies = []
+            self._drop_copies()
         self._early = b""
         self._leave_server()
         self.client.finish(exchange.keeps_client)
@@ -276,42 +290,58 @@ class Forwarder:
 
     def _open_tunnel(self, head: ResponseHead) -> None:
         if not self._head.fields.upgrade or self.client.body is not None:
+            error = UpstreamError(502, "the server switched protocols unasked")
+            self._entry.failed(cast("Server", self._server), error)
             self._drop_upstream()
             self._answer(502)
             return
         self.tunnel = True
-        self._drop_copies()
+        self.client.renew()
         self.client.transport.write(head.plain)
         early = self.client.take_inbox()
         if early:
             self.on_client_data(early)
+        if self.client.eof:
+            self.on_client_end()
 
     def on_client_data(self, data: bytes) -> None:
         if self._upstream is not None:
             self._upstream.transport.write(data)
+            if self._server_ended:
+                self.client.renew()
 
     def on_tunnel_data(self, data: bytes) -> None:
         self.client.transport.write(data)
+        if self.client.eof:
+            self.client.renew()
 
     def on_tunnel_end(self) -> None:
         """The server has shut its side; the client may still talk."""
-        if self.client.shut_writing():
-            self._drop_upstream()
+        self._server_ended = True
+        if self.client.eof:
             self._end_tunnel(None)
+        else:
+            self.client.shut_writing()
 
     def _end_tunnel(self, error: UpstreamError | None) -> None:
+        self._drop_upstream()
         self._leave_server()
         if error is not None and error.reason == "connection reset":
             self.client.cut()
         else:
-            self.client.transport.close()
+            self.client.end_tunnel()
 
     # --- the client --------------------------------------------------------------------------------------------
 
     def on_client_end(self) -> None:
         """The client has shut its side and waits for what is under way."""
-        if self.tunnel and self._upstream is not None and self._upstream.transport.can_write_eof():
-            self._upstream.transport.write_eof()
+        upstream = self._upstream
+        if not self.tunnel or upstream is None:
+            return
+        if self._server_ended:
+            self._end_tunnel(None)
+        elif not upstream.transport.is_closing():
+            upstream.transport.write_eof()
 
     def abandon(self) -> None:
         """The client is gone."""
@@ -325,9 +355,7 @@ class Forwarder:
             self._drop_upstream()
             self.client.cut()
         elif not self._exchange.request_done and not self.client.upstream_full:
-            self._drop_copies()
-            self._drop_upstream()
-            self._leave_server()
+            self.abandon()
             self.client.refuse(408)
         else:
             self._entry.failed(cast("Server", self._server), UpstreamError(504, "no answer in time"))

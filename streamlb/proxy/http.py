@@ -69,7 +69,8 @@ class HttpEntry:
     @property
     def table(self) -> HttpTable | None:
         """The routers of this moment; read once per request."""
-        return self._world.runtime.entry_points[self._name].http
+        table = self._world.runtime.entry_points.get(self._name)
+        return table.http if table is not None else None
 
     def trusts(self, peer: str) -> bool:
         """Whether the forwarding fields of this client are believed."""
@@ -82,7 +83,7 @@ class HttpEntry:
         """The connections kept to `server`, made at its first use."""
         pool = server.pool
         if pool is None:
-            pool = server.pool = Pool(self.loop, server, self.clock, self._world.runtime.config.servers_transport)
+            pool = server.pool = Pool(self.loop, server, self.clock, self._world)
         return pool  # type: ignore[no-any-return]
 
     def opened(self, connection: Downstream) -> None:

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 MAX_COPIES: Final = 256
 """Copies under way at once, per entry point and worker."""
-MAX_COPY_BACKLOG: Final = 1024 * 1024
+MAX_COPY_BACKLOG: Final = 4 * 1024 * 1024
 """Bytes of one copy that its server has not taken yet."""
 MAX_BACKLOG: Final = 64 * 1024 * 1024
 """The same, of all copies together."""
 COPY_TIMEOUT: Final = 30.0
-"""Seconds a copy may take, from the end of its request to the end of its answer, and between two of its pieces."""
+"""Seconds a copy may take from the last piece of its request to the end of its answer."""
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ class MirrorCopy:
 
     pending: what waits for the connection, or for the end of a body whose size must be known first.
     hold: walks such a body; None when there is nothing to wait for. stripped: the copy goes without its body.
+    done: all of the request was fed. keeps: the answer was read, and its server keeps the connection.
     """
 
     __slots__ = (
@@ -95,10 +96,12 @@ class MirrorCopy:
         "_done",
         "_head",
         "_hold",
+        "_keeps",
         "_mirrors",
         "_order",
         "_over",
         "_pending",
+        "_repeated",
         "_server",
         "_stripped",
         "_upstream",
@@ -112,7 +115,7 @@ class MirrorCopy:
         self._head = head
         self._dialling: Dialling | None = None
         self._upstream: Upstream | None = None
-        self._pending: list[bytes] = []
+        self._pending = bytearray()
         self._counted = 0
         self._body_size = 0
         self._stripped = not order.mirror_body and head.fields.framing != 0
@@ -120,6 +123,8 @@ class MirrorCopy:
         self._hold = Body(CHUNKED) if weighed else None
         self._done = False
         self._over = False
+        self._repeated = False
+        self._keeps: bool | None = None
         self.due_at = NEVER
 
     # --- the request -------------------------------------------------------------------------------------------
@@ -127,14 +132,14 @@ class MirrorCopy:
     def begin(self, data: bytes, done: bool) -> None:
         clock = self._mirrors.entry.clock
         clock.watch(self)
-        self.due_at = clock.after(COPY_TIMEOUT)
+        weighed = self._hold is not None
         self.feed(data, done)
-        if not self._over and self._hold is None:
+        if not weighed and not self._over:
             self._reach()
 
-    def _reach(self) -> None:
+    def _reach(self, *, fresh: bool = False) -> None:
         pool = self._mirrors.entry.pool_of(self._server)
-        upstream = pool.take()
+        upstream = None if fresh else pool.take()
         if upstream is not None:
             self.on_connected(upstream)
         else:
@@ -145,8 +150,9 @@ class MirrorCopy:
         if self._over:
             return
         self._done = done
+        self.due_at = self._mirrors.entry.clock.after(COPY_TIMEOUT)
         if data and not self._stripped:
-            self._pending.append(data)
+            self._pending += data
         if self._hold is not None:
             self._weigh(self._hold, data)
         else:
@@ -168,19 +174,19 @@ class MirrorCopy:
     def _flush(self) -> None:
         upstream = self._upstream
         if upstream is not None and self._pending:
-            upstream.transport.write(b"".join(self._pending))
+            upstream.transport.write(bytes(self._pending))
             self._pending.clear()
-            self.due_at = self._mirrors.entry.clock.after(COPY_TIMEOUT)
 
     def _bound(self) -> None:
         """Keep the count of what waits, and cut the copy loose when its mirror does not follow."""
-        backlog = sum(map(len, self._pending))
+        backlog = len(self._pending)
         if self._upstream is not None:
             backlog += self._upstream.transport.get_write_buffer_size()
         self._mirrors.backlog += backlog - self._counted
         self._counted = backlog
-        if backlog > MAX_COPY_BACKLOG:
-            self._fail("the mirror is too slow")
+        if backlog > MAX_COPY_BACKLOG or self._mirrors.backlog > MAX_BACKLOG:
+            held = self._hold is not None
+            self._fail("its body is too large to be held" if held else "the mirror is too slow")
 
     def on_connected(self, upstream: Upstream) -> None:
         self._dialling = None
@@ -193,11 +199,9 @@ class MirrorCopy:
     def _message(self) -> bytes:
         fields, server = self._head.fields, self._server
         framing_line = b"Content-Length: 0\r\n" if self._stripped else fields.framing_line
-        host = server.host_field or fields.host or b"%b:%d" % (server.host.encode(), server.port)
-        rest = fields.upstream_rest
-        if fields.expect:
-            rest = rest.replace(b"Expect: 100-continue\r\n", b"", 1)
-        return b"".join((self._head.line, b"Host: ", host, b"\r\n", framing_line, rest))
+        host = server.host_field or fields.host or server.pool.authority
+        # Without the expectation: the body follows whatever the mirror says.
+        return b"".join((self._head.line, b"Host: ", host, b"\r\n", framing_line, fields.upstream_rest))
 
     # --- the answer, which nobody reads ------------------------------------------------------------------------
 
@@ -209,14 +213,18 @@ class MirrorCopy:
         pass
 
     def on_answer(self, upstream: Upstream, head: ResponseHead, data: bytes, done: bool) -> None:
-        self.due_at = self._mirrors.entry.clock.after(COPY_TIMEOUT)
+        self._keeps = head.keep_alive and head.status != 101
         if done:
-            self._finish(reuse=self._done and head.keep_alive and head.status != 101)
+            self._finish(reuse=self._keeps and self._sent)
 
     def on_answer_body(self, upstream: Upstream, data: bytes, done: bool) -> None:
-        self.due_at = self._mirrors.entry.clock.after(COPY_TIMEOUT)
         if done:
-            self._finish(reuse=self._done)
+            self._finish(reuse=self._keeps is True and self._sent)
+
+    @property
+    def _sent(self) -> bool:
+        """Whether the mirror has all it was promised."""
+        return self._done or self._stripped
 
     def on_tunnel_data(self, data: bytes) -> None:
         pass
@@ -226,10 +234,14 @@ class MirrorCopy:
 
     def on_upstream_lost(self, upstream: Upstream, error: UpstreamError | None) -> None:
         self._upstream = None
-        if error is None:
-            self._finish(reuse=False)
+        head = self._head
+        if error is None and self._keeps is not None:
+            self._finish(reuse=False)  # An answer that ends with its connection.
+        elif upstream.reused and not self._repeated and head.idempotent and not head.fields.framing:
+            self._repeated = True  # The kept connection had died meanwhile.
+            self._reach(fresh=True)
         else:
-            self._fail(error.reason)
+            self._fail(error.reason if error is not None else "connection closed before the answer was complete")
 
     def on_upstream_full(self) -> None:
         self._bound()

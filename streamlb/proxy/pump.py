@@ -145,10 +145,14 @@ class Pump:
         self._reading = True
         self._loop.add_reader(self._source, self._on_readable)
 
+    def prime(self) -> None:
+        """Read without being told to: who speaks first has mostly spoken by now."""
+        self._on_readable()
+
     def _on_readable(self) -> None:
         try:
             count = self._recv_into(self._chunk)
-        except (BlockingIOError, InterruptedError):
+        except BlockingIOError:
             return
         except OSError:
             self._act(self._direction.on_source_lost())
@@ -165,7 +169,7 @@ class Pump:
         else:
             try:
                 sent = self._send(chunk)
-            except (BlockingIOError, InterruptedError):
+            except BlockingIOError:
                 sent = 0
             except OSError:
                 self._act(self._direction.on_target_lost())
@@ -184,7 +188,7 @@ class Pump:
     def _on_writable(self) -> None:
         try:
             sent = self._send(self._rest)
-        except (BlockingIOError, InterruptedError):
+        except BlockingIOError:
             return
         except OSError:
             self._act(self._direction.on_target_lost())
@@ -226,7 +230,7 @@ class Pump:
         assert pipe is not None, "spliced without a pipe"
         try:
             count = pipe.fill(self._source)
-        except (BlockingIOError, InterruptedError):
+        except BlockingIOError:
             return
         except OSError as error:
             if error.errno in NOT_SPLICEABLE:
@@ -258,7 +262,7 @@ class Pump:
         direction = self._direction
         try:
             sent = pipe.pour(self._target)
-        except (BlockingIOError, InterruptedError):
+        except BlockingIOError:
             sent = 0
         except OSError as error:
             if error.errno in NOT_SPLICEABLE:
@@ -332,11 +336,12 @@ class Pump:
 class Pumps:
     """The two pumps of a conversation and the sockets they own. Taps get what the client says."""
 
-    __slots__ = ("_down", "_downstream", "_owner", "_up", "_upstream", "loop", "workshop")
+    __slots__ = ("_down", "_downstream", "_owner", "_relay", "_up", "_upstream", "loop", "workshop")
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        shared: Workshop,
         downstream: socket.socket,
         upstream: socket.socket,
         owner: PumpsOwner,
@@ -344,12 +349,12 @@ class Pumps:
     ) -> None:
         # process
         self.loop = loop
-        self.workshop = workshop(loop)
+        self.workshop = shared
         # conversation
         self._downstream = downstream
         self._upstream = upstream
         self._owner: PumpsOwner | None = owner
-        relay = Relay()
+        relay = self._relay = Relay()
         self._up = Pump(self, relay.a_to_b, downstream, upstream, taps)
         self._down = Pump(self, relay.b_to_a, upstream, downstream)
 
@@ -359,8 +364,10 @@ class Pumps:
         return self._up.moved + self._down.moved
 
     def start(self) -> None:
+        """Watch both sides, beginning with what the client has already said."""
         self._up.start()
         self._down.start()
+        self._up.prime()
 
     def on_half_closed(self) -> None:
         if self._owner is not None:
@@ -375,6 +382,9 @@ class Pumps:
         self._down.stop()
         self._downstream.close()
         self._upstream.close()
+        # No circle stays behind: the memory of a conversation is free at once, without a collection.
+        del self._up, self._down
+        self._relay.dissolve()
         owner.on_end()
 
     def abort(self) -> None:

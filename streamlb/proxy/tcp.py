@@ -17,7 +17,7 @@ from streamlb.net.address import client_ip
 from streamlb.net.dial import dial
 from streamlb.observe.throttle import Throttle
 from streamlb.proxy.clock import NEVER, Clock
-from streamlb.proxy.pump import Pumps, reset_on_close
+from streamlb.proxy.pump import Pumps, reset_on_close, workshop
 from streamlb.proxy.tcp_mirror import TcpMirrors
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ LOG_INTERVAL = 10.0
 class TcpEntry:
     """The TCP side of one entry point in one worker."""
 
-    __slots__ = ("_throttle", "_world", "clock", "live", "loop", "mirrors", "name")
+    __slots__ = ("_throttle", "_world", "clock", "live", "loop", "mirrors", "name", "workshop")
 
     def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop, live: Live) -> None:
         # process
@@ -51,6 +51,7 @@ class TcpEntry:
         self.name = name
         self.loop = loop
         self.live = live
+        self.workshop = workshop(loop)
         self.clock = Clock(loop)
         self.mirrors = TcpMirrors(loop, self.clock)
         self._throttle = Throttle(LOG_INTERVAL)
@@ -71,8 +72,9 @@ class TcpEntry:
         return True
 
     def failed(self, server: Server, error: UpstreamError) -> None:
-        """A server could not be reached."""
-        server.state.failures += 1
+        """A server could not be reached; for want of our own resources it is not to blame."""
+        if error.retry is not Retry.NEVER:
+            server.state.failures += 1
         count = self._throttle.admit((server, error.reason), self.loop.time())
         if count:
             log.warning("service %s: server %s: %s%s", server.service, server.name, error.reason, often(count))
@@ -167,7 +169,7 @@ class TcpConversation:
         """The client spoke or left before a server was reached. What it said stays in the kernel."""
         try:
             self._client.recv(1, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
+        except BlockingIOError:
             return
         except OSError:
             self.abort()
@@ -182,14 +184,22 @@ class TcpConversation:
 
     def _on_dialled(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
         self._dial = None
-        if error is not None:
-            self._try_next(error)
-        if sock is None:
-            return
+        try:
+            if error is not None:
+                self._try_next(error)
+            if sock is not None:
+                self._start_pumps(sock)
+        except Exception:
+            log.exception("a connection was dropped by a bug of streamlb")
+            self.abort()
+            if sock is not None:
+                sock.close()
+
+    def _start_pumps(self, sock: socket.socket) -> None:
         self._stop_watching()
-        orders = self._want.mirrors
-        taps = self._entry.mirrors.open(orders, self._dial_timeout) if orders else ()
-        self._pumps = Pumps(self._entry.loop, self._client, sock, self, taps)
+        entry, orders = self._entry, self._want.mirrors
+        taps = entry.mirrors.open(orders, self._dial_timeout) if orders else ()
+        self._pumps = Pumps(entry.loop, entry.workshop, self._client, sock, self, taps)
         self._pumps.start()
 
     def _try_next(self, error: UpstreamError) -> None:

@@ -41,12 +41,13 @@ LOG_INTERVAL: Final = 10.0
 class TcpMirrors:
     """The copies of one entry point in one worker. sent, dropped: conversations copied to their end, or not."""
 
-    __slots__ = ("_throttle", "clock", "copies", "dropped", "loop", "pending", "sent")
+    __slots__ = ("_throttle", "chunk", "clock", "copies", "dropped", "loop", "pending", "sent")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         # process
         self.loop = loop
         self.clock = clock
+        self.chunk = workshop(loop).chunk
         self.copies: set[TcpMirror] = set()
         self.pending = 0
         self.sent = 0
@@ -83,9 +84,22 @@ class TcpMirror:
     """The copy of one conversation. `pending`: bytes its server has not taken, or cannot yet.
 
     ending: the client has finished; what is pending is still delivered, until `due_at`.
+    mute: the mirror has closed its side; it may still listen.
     """
 
-    __slots__ = ("_dial", "_ending", "_mirrors", "_over", "_pending", "_server", "_sock", "_writing", "due_at", "name")
+    __slots__ = (
+        "_dial",
+        "_ending",
+        "_mirrors",
+        "_mute",
+        "_over",
+        "_pending",
+        "_server",
+        "_sock",
+        "_writing",
+        "due_at",
+        "name",
+    )
 
     def __init__(self, mirrors: TcpMirrors, name: str, server: Server, dial_timeout: float) -> None:
         # snapshot
@@ -97,6 +111,7 @@ class TcpMirror:
         self._pending = bytearray()
         self._writing = False
         self._ending = False
+        self._mute = False
         self._over = False
         self.due_at = NEVER
         server.state.active += 1
@@ -162,11 +177,15 @@ class TcpMirror:
                 self._mirrors.loop.add_writer(sock.fileno(), self._on_writable)
             else:
                 self._mirrors.loop.remove_writer(sock.fileno())
-        if self._ending and not writing:
-            try:
-                sock.shutdown(socket.SHUT_WR)
-            except OSError as error:
-                self._fail(reason_of(error))
+        if not self._ending or writing:
+            return
+        if self._mute:
+            self._succeed()
+            return
+        try:
+            sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self._fail(reason_of(error))
 
     def _on_writable(self) -> None:
         sock = self._sock
@@ -180,19 +199,19 @@ class TcpMirror:
     def _send(self, sock: socket.socket, chunk: memoryview | bytearray) -> int:
         try:
             return sock.send(chunk)
-        except (BlockingIOError, InterruptedError):
+        except BlockingIOError:
             return 0
         except OSError as error:
             self._fail(reason_of(error))
             return 0
 
     def _on_readable(self) -> None:
-        """Throw the answer away. A mirror that has closed its side may still listen."""
+        """Throw the answer away."""
         sock = self._sock
         assert sock is not None
         try:
-            count = sock.recv_into(workshop(self._mirrors.loop).chunk)
-        except (BlockingIOError, InterruptedError):
+            count = sock.recv_into(self._mirrors.chunk)
+        except BlockingIOError:
             return
         except OSError as error:
             self._fail(reason_of(error))
@@ -200,9 +219,9 @@ class TcpMirror:
         if count:
             return
         if self._ending and not self._pending:
-            self._mirrors.sent += 1
-            self._close()
+            self._succeed()
         else:
+            self._mute = True
             self._mirrors.loop.remove_reader(sock.fileno())
 
     # --- the end ----------------------------------------------------------------------------------------------
@@ -210,10 +229,13 @@ class TcpMirror:
     def on_due(self) -> None:
         """The time after the client's end is over: what the kernel has taken it may deliver, the rest is lost."""
         if self._sock is not None and not self._pending:
-            self._mirrors.sent += 1
-            self._close()
+            self._succeed()
         else:
             self._fail("the mirror is too slow")
+
+    def _succeed(self) -> None:
+        self._mirrors.sent += 1
+        self._close()
 
     def _fail(self, reason: str) -> None:
         if not self._over:

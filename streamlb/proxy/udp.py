@@ -7,47 +7,31 @@ Specified by Traefik's UDP pages: one pick per flow, idle end after `udp.timeout
 
 from __future__ import annotations
 
-import errno
-import functools
-import logging
 import select
 from typing import TYPE_CHECKING, Any
 
-from streamlb.balance.selection import Server
-from streamlb.net.datagram import ABSENT, MAX_DATAGRAM, connect, open_door
-from streamlb.proxy.udp_flow import HoldingRoom, UdpCounters, UdpFlow, destination_of
-from streamlb.proxy.udp_mirror import UdpMirrors
+from streamlb.net.datagram import ABSENT, MAX_DATAGRAM, open_door
+from streamlb.proxy.udp_flow import UdpFlow
+from streamlb.proxy.udp_upstream import UdpUpstream
 from streamlb.session.flows import FlowTable
 
 if TYPE_CHECKING:
     import asyncio
     import socket
 
-    from streamlb.balance.selection import Selection
-    from streamlb.net.datagram import Place
     from streamlb.proxy.live import Live
     from streamlb.runtime.snapshot import World
-
-log = logging.getLogger(__name__)
 
 MAX_DATAGRAMS_PER_WAKE = 64
 """Client datagrams, and servers' answers, taken before the loop's other work gets a turn."""
 MAX_VISITS_PER_CHECK = 1024
 """Flows looked at by one run of the timer; the rest follow at once, after other work."""
-MAX_PICKS = 3
-"""Servers tried for one datagram."""
-MAX_RESENDS = 2
-"""Times a flow's first datagram goes to another server because the one before was not there."""
-MAX_FIRST_SIZE = 2048
-"""Bytes; a larger first datagram is not kept for another try."""
 TIMER_SLACK = 0.001
 """Seconds; loops round timers to milliseconds and must not fire before the tick."""
-SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE})
-NOBODY = Server("nobody", "", 0)
 
 
 class UdpEntry:
-    """All flows of one UDP socket; starts at once. The socket stays the caller's.
+    """All flows of one UDP socket; starts at once. It owns the socket and closes it when it ends.
 
     One epoll descriptor of our own watches the socket and all servers' sockets, and the loop watches that: opening a
     flow costs a quarter of what registering its socket with the loop costs (1.1 against 4.3 us), and clients and
@@ -66,9 +50,9 @@ class UdpEntry:
         "_options",
         "_poll",
         "_ready",
-        "_room",
         "_table",
         "_timer",
+        "_upstream",
         "_world",
         "counters",
         "sock",
@@ -83,23 +67,23 @@ class UdpEntry:
         self._loop = loop
         self._live = live
         self.sock = sock
-        self.counters = UdpCounters()
-        self._room = HoldingRoom()
+        sock.setblocking(False)
+        self._door = open_door(sock)
+        self._door_descriptor = sock.fileno()
         # snapshot
         options = world.runtime.entry_points[name].options.udp
         self._options = options
         self._table: FlowTable[UdpFlow] = FlowTable(options.timeout, options.max_flows)
-        self._mirrors = UdpMirrors(loop, self._room, options.max_flows)
-        # conversation
-        self._by_descriptor: dict[int, UdpFlow] = {}
+        # conversations
+        upstream = self._upstream = UdpUpstream(world, name, loop, options.max_flows)
+        self._by_descriptor = upstream.by_descriptor
+        self._mirrors = upstream.mirrors
+        self.counters = upstream.counters
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
-        sock.setblocking(False)
-        self._door = open_door(sock)
-        self._door_descriptor = sock.fileno()
-        self._ready = select.epoll()
-        self._ready.register(self._door_descriptor, select.EPOLLIN)
+        self._ready = upstream.ready
         self._poll = self._ready.poll
+        self._ready.register(self._door_descriptor, select.EPOLLIN)
         loop.add_reader(self._ready.fileno(), self._on_ready)
         live.add(self)
 
@@ -128,6 +112,7 @@ class UdpEntry:
         self._stop_timer()
         self._loop.remove_reader(self._ready.fileno())
         self._ready.close()
+        self.sock.close()
         self._live.discard(self)
 
     # --- datagrams ---
@@ -162,7 +147,7 @@ class UdpEntry:
             except BlockingIOError:
                 self.counters.busy += 1
             except OSError as error:
-                self._on_send_error(flow, datagram, error)
+                self._upstream.on_send_error(flow, datagram, error)
             if flow.mirrors:
                 self._mirrors.feed(flow.mirrors, datagram)
 
@@ -172,9 +157,9 @@ class UdpEntry:
             datagram = flow.receive(MAX_DATAGRAM)
         except BlockingIOError:
             return
-        except OSError:
-            # The answer to what we sent was "port unreachable".
-            self._upstream.on_refused(flow)
+        except OSError as error:
+            if error.errno in ABSENT:
+                self._upstream.on_refused(flow)
             return
         flow.last_seen_at = now
         try:
@@ -184,15 +169,6 @@ class UdpEntry:
         except OSError:
             # The client is gone, or cannot be answered (port 0, a firewall); its flow ends by its timeout.
             self.counters.failed += 1
-
-    def _on_send_error(self, flow: UdpFlow, datagram: bytes, error: OSError) -> None:
-        """The socket refused a client's datagram."""
-        if error.errno not in ABSENT:
-            self.counters.failed += 1
-            return
-        # An earlier datagram was refused; this one has not been sent.
-        self._upstream.on_refused(flow)
-        self._upstream.try_send(flow, datagram)
 
     # --- flows ---
 
@@ -204,6 +180,9 @@ class UdpEntry:
         self._read_limits(now)
         if not self._table.has_room:
             self.counters.full += 1
+            self._upstream.complain(
+                "UDP datagrams of new clients dropped: the limit of %d flows is reached", self._table.max_flows
+            )
             return
         flow = UdpFlow(key)
         if not self._upstream.begin(flow, now):

@@ -7,10 +7,13 @@ Called by `proxy/udp.py`; specified in docs/architecture.md ("UDP datagram").
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import logging
+from typing import TYPE_CHECKING, Final
 
 from streamlb.balance.selection import Selection
 from streamlb.net.datagram import ABSENT, connect_deaf
+from streamlb.observe.throttle import Throttle
 from streamlb.proxy.udp_flow import destination_of
 
 if TYPE_CHECKING:
@@ -23,18 +26,26 @@ if TYPE_CHECKING:
     from streamlb.proxy.udp_flow import HoldingRoom
 
 
+log = logging.getLogger(__name__)
+
+UNRESOLVED: Final = "the name does not resolve"
+LOG_INTERVAL: Final = 10.0
+"""Seconds between two lines about the same mirror's trouble."""
+
+
 class UdpMirror:
     """The copy of one flow for one mirror, over a socket of its own that nobody reads.
 
     send: the socket's own `send` once connected; until then what holds datagrams back. May raise OSError.
     """
 
-    __slots__ = ("destination", "held", "send", "server", "sock")
+    __slots__ = ("destination", "held", "name", "send", "server", "sock")
 
     send: Callable[[bytes], object]
 
-    def __init__(self, server: Server, destination: Destination) -> None:
+    def __init__(self, name: str, server: Server, destination: Destination) -> None:
         # conversation
+        self.name = name
         self.server = server
         self.destination = destination
         self.sock: socket.socket | None = None
@@ -48,13 +59,14 @@ class UdpMirrors:
     dropped: datagrams, or whole flows' copies, that did not reach a mirror.
     """
 
-    __slots__ = ("_loop", "_open", "_room", "dropped", "max_mirrors")
+    __slots__ = ("_loop", "_open", "_room", "_throttle", "dropped", "max_mirrors")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, room: HoldingRoom, max_mirrors: int) -> None:
         # process
         self._loop = loop
         self._room = room
         self._open: set[UdpMirror] = set()
+        self._throttle = Throttle(LOG_INTERVAL)
         self.dropped = 0
         # snapshot
         self.max_mirrors = max_mirrors
@@ -73,7 +85,7 @@ class UdpMirrors:
                 mirror.send(datagram)
             except OSError as error:
                 # Refused, unreachable, no buffer: the copy is lost and the client must not care.
-                self.dropped += 1
+                self._drop(mirror.name, error.strerror or "error")
                 if error.errno in ABSENT and mirror.destination.place is not None:
                     mirror.destination.refused(mirror.destination.place)
 
@@ -91,10 +103,13 @@ class UdpMirrors:
 
     def _open_one(self, order: MirrorOrder, now: float) -> UdpMirror | None:
         server = order.service.pick(Selection())
-        if server is None or len(self._open) >= self.max_mirrors:
-            self.dropped += 1
+        if server is None:
+            self._drop(order.name, "no server is available")
             return None
-        mirror = UdpMirror(server, destination_of(server, self._loop))
+        if len(self._open) >= self.max_mirrors:
+            self._drop(order.name, "too many flows are mirrored")
+            return None
+        mirror = UdpMirror(order.name, server, destination_of(server, self._loop))
         mirror.destination.refresh(now)
         if not self._lead(mirror):
             return None
@@ -109,45 +124,55 @@ class UdpMirrors:
         if destination.place is not None:
             try:
                 mirror.sock = connect_deaf(destination.place)
-            except OSError:
-                self.dropped += 1
+            except OSError as error:
+                self._drop(mirror.name, error.strerror or "error")
                 return False
             mirror.send = mirror.sock.send
         elif destination.is_asking:
-            held = mirror.held = []
-            mirror.send = lambda datagram: self._hold(held, datagram)
-            destination.wait(mirror, lambda: self._on_found(mirror))
+            mirror.held = []
+            mirror.send = functools.partial(self._hold, mirror)
+            destination.wait(mirror, functools.partial(self._on_found, mirror))
         else:
-            self.dropped += 1
+            self._drop(mirror.name, UNRESOLVED)
             return False
         return True
 
-    def _hold(self, held: list[bytes], datagram: bytes) -> None:
-        if not self._room.hold(held, datagram):
-            self.dropped += 1
+    def _hold(self, mirror: UdpMirror, datagram: bytes) -> None:
+        """Keep a datagram while the mirror's name is looked up."""
+        if mirror.held is None or not self._room.hold(mirror.held, datagram):
+            self._drop(mirror.name, "its name is being looked up")
 
     def _on_found(self, mirror: UdpMirror) -> None:
         held, mirror.held = mirror.held or [], None
         self._room.release(held)
-        if mirror.destination.place is None or not self._lead(mirror):
-            self.dropped += len(held)
+        if mirror.destination.place is None:
             self._close_one(mirror)
-            return
-        for datagram in held:
-            self.feed((mirror,), datagram)
+            self._drop(mirror.name, UNRESOLVED)
+        elif not self._lead(mirror):
+            self._close_one(mirror)
+        else:
+            for datagram in held:
+                self.feed((mirror,), datagram)
 
-    def _drop(self, _: bytes) -> None:
+    def _drop(self, name: str, reason: str) -> None:
+        """Count what did not reach a mirror; a line in the log every now and then says so."""
         self.dropped += 1
+        count = self._throttle.admit((name, reason), self._loop.time())
+        if count:
+            log.warning("mirror %s: %d datagram(s) not copied: %s", name, count, reason)
 
     def _close_one(self, mirror: UdpMirror) -> None:
         self._open.discard(mirror)
         mirror.server.state.active -= 1
         mirror.destination.forget(mirror)
         # The flow may outlive its mirror.
-        mirror.send = self._drop
+        mirror.send = functools.partial(self._drop_late, mirror.name)
         if mirror.held is not None:
             self._room.release(mirror.held)
             mirror.held = None
         if mirror.sock is not None:
             mirror.sock.close()
             mirror.sock = None
+
+    def _drop_late(self, name: str, _: bytes) -> None:
+        self._drop(name, "its socket was closed")

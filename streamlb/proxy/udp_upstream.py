@@ -80,11 +80,16 @@ class UdpUpstream:
                     return True
             except OSError as error:
                 if error.errno not in ABSENT:
-                    self.counters.short += 1
+                    self._on_shortage(error)
                     return False
             flow.want.retry(server)
         self.counters.unserved += 1
+        self.complain("no server to send UDP datagrams to")
         return False
+
+    def _on_shortage(self, error: OSError) -> None:
+        self.counters.short += 1
+        self.complain("cannot open a socket for a UDP flow: %s", error.strerror)
 
     def _pick(self, want: Selection) -> Server | None:
         table = self._world.runtime.entry_points.get(self._name)
@@ -123,16 +128,20 @@ class UdpUpstream:
                 raise
             # Clients come before mirrors.
             sock = connect(place)
+        descriptor = sock.fileno()
+        try:
+            self.ready.register(descriptor, select.EPOLLIN)
+        except OSError:
+            sock.close()
+            raise
+        self.by_descriptor[descriptor] = flow
         flow.sock = sock
         flow.place = place
         flow.send = sock.send
         flow.receive = sock.recv
-        descriptor = sock.fileno()
-        self.by_descriptor[descriptor] = flow
-        self.ready.register(descriptor, select.EPOLLIN)
 
     def leave(self, flow: UdpFlow) -> None:
-        """Let go of the flow's server."""
+        """Let go of the flow's server; its next datagram would pick anew."""
         server, flow.server = flow.server, None
         if server is None or flow.destination is None:
             return
@@ -152,7 +161,8 @@ class UdpUpstream:
     # --- a flow's first datagram, and servers that are not there ---
 
     def send_first(self, flow: UdpFlow, datagram: bytes) -> None:
-        self.try_send(flow, datagram)
+        """Send the first datagram of a flow that has just begun, and keep it in case nobody is there."""
+        self._try_send(flow, datagram)
         flow.first = datagram if len(datagram) <= MAX_FIRST_SIZE else None
         if flow.sock is not None:
             flow.send = functools.partial(self._send_second, flow, flow.sock)
@@ -171,6 +181,7 @@ class UdpUpstream:
             server.state.failures += 1
             flow.destination.refused(flow.place)
             flow.want.retry(server)
+            self.complain("service %s: nothing listens for UDP at server %s", server.service, server.name)
         self.leave(flow)
         if flow.first is not None and flow.resends < MAX_RESENDS:
             flow.resends += 1
@@ -187,7 +198,16 @@ class UdpUpstream:
         else:
             flow.first = None
 
-    def try_send(self, flow: UdpFlow, datagram: bytes) -> None:
+    def on_send_error(self, flow: UdpFlow, datagram: bytes, error: OSError) -> None:
+        """The flow's `send` refused a datagram of its client."""
+        if error.errno in ABSENT:
+            # It speaks of an earlier datagram; this one has not been sent.
+            self.on_refused(flow)
+            self._try_send(flow, datagram)
+        else:
+            self.counters.failed += 1
+
+    def _try_send(self, flow: UdpFlow, datagram: bytes) -> None:
         try:
             flow.send(datagram)
         except BlockingIOError:
@@ -212,8 +232,8 @@ class UdpUpstream:
         try:
             if place is not None:
                 self._connect(flow, place)
-        except OSError:
-            self.counters.short += 1
+        except OSError as error:
+            self._on_shortage(error)
         if flow.sock is None:
             flow.want.retry(flow.server)
             self.leave(flow)
@@ -222,4 +242,4 @@ class UdpUpstream:
         if held:
             self.send_first(flow, held[0])
         for datagram in held[1:]:
-            self.try_send(flow, datagram)
+            self._try_send(flow, datagram)

@@ -8,16 +8,19 @@ RFC 9112 sections 4, 6, 7 and 9; a byte that belongs to no answer spoils the con
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from streamlb.errors import UpstreamError
 from streamlb.proxy.clock import NEVER
 from streamlb.wire.body import Body, BodyError
-from streamlb.wire.http1 import MAX_HEAD, read_response
+from streamlb.wire.http1 import MAX_HEAD, find_flaw, read_response
 
 if TYPE_CHECKING:
-    from streamlb.proxy.pool import Pool
+    from streamlb.proxy.pool import Dialling, Pool
     from streamlb.wire.message import ResponseHead
+
+CLOSE_TIMEOUT: Final = 60.0
+"""Seconds a closing tunnel has to get rid of its last bytes."""
 
 
 class Owner(Protocol):
@@ -43,11 +46,12 @@ class Upstream(asyncio.Protocol):
     """A connection to a server; idle in its pool, or lent to one `Owner` for one exchange.
 
     reused: has served an exchange before this one, and nothing of the next answer was heard yet.
-    spoiled: must not be used again.
+    spoiled: must not be used again. full: the server takes in less than is sent to it.
     """
 
     __slots__ = (
         "_body",
+        "_dialling",
         "_head",
         "_inbox",
         "_method",
@@ -55,6 +59,7 @@ class Upstream(asyncio.Protocol):
         "_tunnel",
         "_unchunk",
         "due_at",
+        "full",
         "owner",
         "pool",
         "reused",
@@ -62,12 +67,14 @@ class Upstream(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, dialling: Dialling | None = None) -> None:
         # connection
         self.pool = pool
+        self._dialling = dialling
         self.transport = cast("asyncio.Transport", None)
         self.reused = False
         self.spoiled = False
+        self.full = False
         self.due_at = NEVER
         self._raw_head = b""
         self._head = cast("ResponseHead", None)
@@ -92,7 +99,7 @@ class Upstream(asyncio.Protocol):
         self.owner = None
         self._body = None
         self.reused = True
-        if self.spoiled or self.transport.is_closing():
+        if self.spoiled or self.full or self.transport.is_closing():
             self.transport.abort()
         else:
             self.pool.put(self)
@@ -102,6 +109,7 @@ class Upstream(asyncio.Protocol):
         self.owner = None
         self.pool.forget(self)
         if self._tunnel:
+            self.due_at = self.pool.clock.after(CLOSE_TIMEOUT)
             self.transport.close()
         else:
             self.transport.abort()
@@ -109,13 +117,18 @@ class Upstream(asyncio.Protocol):
     def on_due(self) -> None:
         self.due_at = NEVER
         if self.owner is None:
-            self.close()
+            self.pool.forget(self)
+            self.transport.abort()
 
     # --- what the loop calls -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.pool.opened(self)
+        dialling, self._dialling = self._dialling, None
+        if dialling is not None:
+            # At once: what the server says or does first must find an owner.
+            dialling.on_made(self)
 
     def data_received(self, data: bytes) -> None:
         if self.owner is None:
@@ -142,10 +155,12 @@ class Upstream(asyncio.Protocol):
         self._lost(UpstreamError(502, "connection reset" if exc is not None else "connection closed"))
 
     def pause_writing(self) -> None:
+        self.full = True
         if self.owner is not None:
             self.owner.on_upstream_full()
 
     def resume_writing(self) -> None:
+        self.full = False
         if self.owner is not None:
             self.owner.on_upstream_room()
 
@@ -159,7 +174,8 @@ class Upstream(asyncio.Protocol):
             owner.on_upstream_lost(self, error)
 
     def _read_head(self, data: bytes) -> None:
-        if self._inbox:
+        known = len(self._inbox)
+        if known:
             data = self._inbox + data
             self._inbox = b""
         owner = cast("Owner", self.owner)
@@ -169,21 +185,29 @@ class Upstream(asyncio.Protocol):
                 self._fail("the head of the answer is too large")
                 return
             if end < 4:
-                self._inbox = data
+                self._await_head(data, known)
                 return
             head = self._reading(data[:end])
             if head is None:
                 return
-            data = data[end:]
+            data, known = data[end:], 0
             if head.status >= 200:
                 break
             if head.status == 101:
                 self._switch(owner, head, data)
                 return
+            self.reused = False
             owner.on_interim(head)
             if not data or self.owner is not owner:
                 return
         self._begin_body(owner, head, data)
+
+    def _await_head(self, data: bytes, known: int) -> None:
+        """Keep what there is of a head, unless it can never become one; `known` bytes were looked at before."""
+        if data[:7] != b"HTTP/1."[: len(data)] or find_flaw(data, max(known - 2, 0)) is not None:
+            self._fail("the answer is not valid HTTP")
+        else:
+            self._inbox = data
 
     def _reading(self, raw: bytes) -> ResponseHead | None:
         """The reading of a head; servers repeat themselves, so the last one is remembered."""

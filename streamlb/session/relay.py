@@ -112,7 +112,6 @@ class Relay:
         self.a_to_b.other = self.b_to_a
         self.b_to_a.other = self.a_to_b
 
-    @property
-    def half_closed(self) -> bool:
-        """Whether one side has finished and the other has not."""
-        return (self.a_to_b.state is State.SHUT) is not (self.b_to_a.state is State.SHUT)
+    def dissolve(self) -> None:
+        """The conversation is over: the directions forget each other."""
+        del self.a_to_b.other, self.b_to_a.other

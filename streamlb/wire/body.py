@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from streamlb.wire.forwarding import MANAGED
 from streamlb.wire.message import CHUNKED
 
 MAX_CHUNK_LINE: Final = 4096
@@ -17,7 +18,10 @@ MAX_TRAILERS: Final = 16 * 1024
 """Bytes of a trailer section."""
 
 _size_line = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r\n").fullmatch
-_trailer_line = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n").fullmatch
+_trailer_line = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[\t\x20-\x7e\x80-\xff]*+\r\n").fullmatch
+_FORBIDDEN: Final = MANAGED | {b"host", b"content-length", b"transfer-encoding", b"connection", b"trailer", b"cookie"}
+"""Names that must not come as trailers (RFC 9110 section 6.5.1): a receiver that merges trailers into the head would
+take them for what the proxy vouched for."""
 _MAX_CHUNK: Final = 2**63 - 1
 
 _COUNT, _SIZE, _DATA, _DATA_END, _TRAILER, _ENDLESS = range(6)
@@ -101,8 +105,11 @@ class Body:
             self.done = True
         else:
             self._trailers += len(line)
-            if self._trailers > MAX_TRAILERS or _trailer_line(line) is None:
+            match = _trailer_line(line)
+            if match is None or self._trailers > MAX_TRAILERS:
                 raise BodyError("an invalid or oversized trailer section")
+            if match[1].lower().replace(b"_", b"-") in _FORBIDDEN:
+                raise BodyError("a trailer that only a head may have")
 
 
 def encode_chunk(data: bytes) -> bytes:

@@ -38,16 +38,17 @@ def render_forwarded(
     """
     told = {name: value for name, value in kept if name != b"x-forwarded-for"}
     chain = [value for name, value in kept if name == b"x-forwarded-for" and value]
-    proto = told.get(b"x-forwarded-proto") or (b"ws" if upgrade == b"websocket" else b"http")
+    proto = told.get(b"x-forwarded-proto") or (b"ws" if upgrade.lower() == b"websocket" else b"http")
     port = told.get(b"x-forwarded-port") or port_of(host) or (b"443" if proto in (b"https", b"wss") else b"80")
     lines = [
         b"X-Forwarded-For: " + b", ".join([*chain, peer]),
-        b"X-Forwarded-Host: " + (told.get(b"x-forwarded-host") or host),
         b"X-Forwarded-Port: " + port,
         b"X-Forwarded-Proto: " + proto,
         b"X-Forwarded-Server: " + server_name,
         b"X-Real-Ip: " + (told.get(b"x-real-ip") or peer),
     ]
+    if forwarded_host := told.get(b"x-forwarded-host") or host:
+        lines.append(b"X-Forwarded-Host: " + forwarded_host)
     lines += [name.title() + b": " + value for name, value in told.items() if name not in RENDERED]
     return b"\r\n".join(lines) + b"\r\n"
 

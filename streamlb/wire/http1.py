@@ -26,13 +26,18 @@ MAX_LENGTH: Final = 2**63 - 1
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 FIELD_LINES: Final = rb"(?:" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n"
 
-_request_line = re.compile(rb"(" + TOKEN + rb"++) (/[!\"$-~]*+) HTTP/1\.1\r\n").match
+_request_line = re.compile(rb"(?!CONNECT )(" + TOKEN + rb"++) (/[!\"$-~]*+) HTTP/1\.1\r\n").match
 _status_line = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n").match
 _field_lines = re.compile(FIELD_LINES).fullmatch
-_host = re.compile(rb"(?:\[[0-9A-Fa-f:.]++(?:%25[\w.~-]++)?\]|[A-Za-z0-9._~!$&'()*+,;=%-]*+)(?::[0-9]{0,5})?").fullmatch
+_host = re.compile(
+    rb"(?:(?:\[[0-9A-Fa-f:.]++(?:%25[\w.~-]++)?\]|[A-Za-z0-9._~!$&'()*+,;=%-]++)(?::[0-9]{0,5})?)?"
+).fullmatch
 _digits = re.compile(rb"[0-9]{1,19}").fullmatch
 _token = re.compile(TOKEN + rb"++").fullmatch
-_loose_line_end = re.compile(rb"(?<!\r)\n|\r(?!\n)|\r\n[ \t]").search
+_fold = re.compile(rb"\r\n[ \t]").search
+
+find_flaw = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
+"""Finds what no head may contain, even before its end is there: control characters, and line ends but CRLF."""
 
 # What the proxy does with a field; fields not listed are end-to-end and pass as they are.
 _HOST, _LENGTH, _TRANSFER, _CONNECTION, _UPGRADE, _EXPECT, _TE, _COOKIE, _DROP = range(1, 10)
@@ -115,8 +120,7 @@ def read_unusual_request(head: bytes) -> RequestHead:
 
 
 def _read_by_h11(head: bytes) -> RequestHead:
-    if _loose_line_end(head) is not None:
-        raise _Broken("line ends must be CRLF, and fields must not be folded")
+    _refuse_flaws(head)
     reader = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD + 1)
     reader.receive_data(head)
     event = reader.next_event()
@@ -124,10 +128,8 @@ def _read_by_h11(head: bytes) -> RequestHead:
         raise _Broken("the head is incomplete")
     minor = {b"1.1": 1, b"1.0": 0}.get(event.http_version)
     if minor is None:
-        raise _Broken("the version is not HTTP/1.0 or HTTP/1.1")
-    fields = _read_request_fields([name + b": " + value for name, value in event.headers.raw_items()])
-    if minor == 0 and fields.framing == CHUNKED:
-        raise _Broken("Transfer-Encoding in HTTP/1.0")
+        raise _Broken("the version is not HTTP/1.0 or HTTP/1.1", 505)
+    fields = _read_request_fields(_lines(head), minor)
     method, target = bytes(event.method), _origin_form(bytes(event.method), bytes(event.target), fields)
     if not fields.host and minor == 1 and not any(name == b"host" for name, _ in fields.pairs):
         raise _Broken("no Host")
@@ -149,6 +151,9 @@ def _origin_form(method: bytes, target: bytes, fields: RequestFields) -> bytes:
     authority, path = rest[:cut], rest[cut:]
     if authority:
         _set_host(fields, authority)
+        fields.pairs = [pair for pair in fields.pairs if pair[0] != b"host"] + [(b"host", authority)]
+    if not path and method == b"OPTIONS":
+        return b"*"
     return path if path.startswith(b"/") else b"/" + path
 
 
@@ -163,13 +168,14 @@ def _set_host(fields: RequestFields, host: bytes) -> None:
         fields.host_name = name.partition(b":")[0].removesuffix(b".")
 
 
-def _read_request_fields(lines: list[bytes]) -> RequestFields:
+def _read_request_fields(lines: list[bytes], minor: int = 1) -> RequestFields:
     """The policy for request fields, the same in both lanes. Raises _Broken."""
     if len(lines) > MAX_FIELDS:
         raise _Broken("too many header fields", 431)
     fields = RequestFields()
     kept: list[bytes] = []
     named: list[bytes] = []
+    upgrades: list[bytes] = []
     cookies: list[bytes] = []
     hosts = lengths = transfers = 0
     for line in lines:
@@ -179,22 +185,19 @@ def _read_request_fields(lines: list[bytes]) -> RequestFields:
         fields.pairs.append((name, value))
         act = _REQUEST_ACTS.get(name)
         if act is None:
-            if name[:2] == b"x-" or b"_" in name:
-                plain = name.replace(b"_", b"-")
-                if plain in MANAGED:
-                    if plain == name:
-                        fields.managed.append((name, value))
-                    else:
-                        fields.pairs.pop()
-                    continue
-            kept.append(line)
+            if name in MANAGED:
+                fields.managed.append((name, value))
+            elif b"_" in name and ((plain := name.replace(b"_", b"-")) in MANAGED or plain in _REQUEST_ACTS):
+                fields.pairs.pop()
+            else:
+                kept.append(line)
         elif act == _HOST:
             hosts += 1
             _set_host(fields, value)
         elif act == _LENGTH:
             lengths += 1
             fields.framing = _length(value)
-            fields.framing_line = b"Content-Length: " + value + b"\r\n"
+            fields.framing_line = b"Content-Length: %d\r\n" % fields.framing
         elif act == _TRANSFER:
             transfers += 1
             _chunked(value)
@@ -204,18 +207,22 @@ def _read_request_fields(lines: list[bytes]) -> RequestFields:
             cookies.append(value)
             kept.append(line)
         elif act == _CONNECTION:
-            named += _connection_options(value)
+            named += _members(value.lower())
         elif act == _UPGRADE:
-            fields.upgrade = value.lower()
+            upgrades += _members(value)
         elif act == _EXPECT:
             if value.lower() != b"100-continue":
                 raise _Broken("an expectation that cannot be met", 417)
-            fields.expect = True
+            fields.expectation = b"Expect: 100-continue\r\n"
         elif act == _TE:
-            fields.trailers = fields.trailers or b"trailers" in value.lower()
+            fields.trailers = fields.trailers or b"trailers" in _members(value.lower())
     if hosts > 1:
         raise _Broken("more than one Host")
-    _one_framing(lengths, transfers)
+    _one_framing(lengths, transfers, minor)
+    if minor == 0:  # RFC 9110 sections 7.8 and 10.1.1: to be ignored in HTTP/1.0.
+        upgrades, fields.expectation = [], b""
+    if b"upgrade" in named:
+        fields.upgrade = b", ".join(name for name in upgrades if not name.lower().startswith(b"h2c"))
     _apply_connection(fields, named, kept)
     fields.cookie = b"; ".join(cookies)
     return fields
@@ -227,13 +234,9 @@ def _apply_connection(fields: RequestFields, named: list[bytes], kept: list[byte
         fields.keep_alive = False
     elif b"keep-alive" in named:
         fields.keep_alive = True
-    if b"upgrade" not in named or fields.upgrade.startswith(b"h2c"):
-        fields.upgrade = b""
     lines = _without_named(kept, named)
     if fields.trailers:
         lines.append(b"TE: trailers")
-    if fields.expect:
-        lines.append(b"Expect: 100-continue")
     if fields.trailers or fields.upgrade:
         hops = [b"TE"] * fields.trailers + [b"Upgrade"] * bool(fields.upgrade)
         lines.append(b"Connection: " + b", ".join(hops))
@@ -256,13 +259,12 @@ def read_response(head: bytes, method: bytes) -> ResponseHead:
         return _read_response_by_h11(head, method)
     except _Broken as broken:
         raise UpstreamError(502, broken.reason) from None
-    except h11.RemoteProtocolError as refused:
-        raise UpstreamError(502, str(refused)) from None
+    except h11.RemoteProtocolError:  # Its words quote the server, who must not write our log.
+        raise UpstreamError(502, "the answer is not valid HTTP") from None
 
 
 def _read_response_by_h11(head: bytes, method: bytes) -> ResponseHead:
-    if _loose_line_end(head) is not None:
-        raise _Broken("line ends must be CRLF, and fields must not be folded")
+    _refuse_flaws(head)
     reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD + 1)
     reader.send(h11.Request(method=method, target=b"/", headers=[(b"Host", b"server")]))
     reader.receive_data(head)
@@ -271,9 +273,8 @@ def _read_response_by_h11(head: bytes, method: bytes) -> ResponseHead:
         raise _Broken("the head is incomplete")
     if event.http_version not in (b"1.0", b"1.1"):
         raise _Broken("the version is not HTTP/1.0 or HTTP/1.1")
-    lines = [name + b": " + value for name, value in event.headers.raw_items()]
     status_line = b"HTTP/1.1 %d %s\r\n" % (event.status_code, bytes(event.reason))
-    return _read_response_fields(event.status_code, status_line, lines, 1 if event.http_version == b"1.1" else 0)
+    return _read_response_fields(event.status_code, status_line, _lines(head), int(event.http_version == b"1.1"))
 
 
 def _read_response_fields(status: int, status_line: bytes, lines: list[bytes], minor: int) -> ResponseHead:
@@ -295,19 +296,17 @@ def _read_response_fields(status: int, status_line: bytes, lines: list[bytes], m
         if act == _LENGTH:
             lengths += 1
             head.framing = _length(value)
-            head.framing_line = b"Content-Length: " + value + b"\r\n"
+            head.framing_line = b"Content-Length: %d\r\n" % head.framing
         elif act == _TRANSFER:
             transfers += 1
             _chunked(value)
             head.framing = CHUNKED
             head.framing_line = b"Transfer-Encoding: chunked\r\n"
         elif act == _CONNECTION:
-            named += _connection_options(value)
+            named += _members(value.lower())
         elif act == _UPGRADE:
             head.upgrade = value
-    _one_framing(lengths, transfers)
-    if transfers and minor == 0:
-        raise _Broken("Transfer-Encoding in HTTP/1.0")
+    _one_framing(lengths, transfers, minor)
     if b"close" in named:
         head.keep_alive = False
     elif b"keep-alive" in named:
@@ -340,7 +339,7 @@ def _chunked(value: bytes) -> None:
         raise _Broken("a Transfer-Encoding other than chunked", 501)
 
 
-def _one_framing(lengths: int, transfers: int) -> None:
+def _one_framing(lengths: int, transfers: int, minor: int) -> None:
     """A message has one framing or is refused: two are the root of request smuggling (RFC 9112 section 6.3)."""
     if lengths > 1:
         raise _Broken("more than one Content-Length")
@@ -348,10 +347,24 @@ def _one_framing(lengths: int, transfers: int) -> None:
         raise _Broken("more than one Transfer-Encoding")
     if lengths and transfers:
         raise _Broken("both Content-Length and Transfer-Encoding")
+    if transfers and minor == 0:
+        raise _Broken("Transfer-Encoding in HTTP/1.0")
 
 
-def _connection_options(value: bytes) -> list[bytes]:
-    return [option for raw in value.lower().split(b",") if (option := raw.strip(b" \t"))]
+def _refuse_flaws(head: bytes) -> None:
+    """What h11 would take and we do not."""
+    if find_flaw(head) is not None or _fold(head) is not None:
+        raise _Broken("line ends must be CRLF, fields must not be folded, control characters must not appear")
+
+
+def _lines(head: bytes) -> list[bytes]:
+    """The field lines of a complete head, as they stand: h11 merges some, and we refuse those."""
+    return head[:-4].split(b"\r\n")[1:]
+
+
+def _members(value: bytes) -> list[bytes]:
+    """The members of a comma-separated list (RFC 9110 section 5.6.1), without empty ones."""
+    return [member for raw in value.split(b",") if (member := raw.strip(b" \t"))]
 
 
 def _without_named(lines: list[bytes], named: list[bytes]) -> list[bytes]:

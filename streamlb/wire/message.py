@@ -27,14 +27,14 @@ class RequestFields:
 
     host: `Host` as received. host_name: lower case, without port and trailing dot.
     framing: a length, or CHUNKED. keep_alive: None when the block does not say (the version decides).
-    connection: what `Connection` named, lower case, beyond close and keep-alive.
-    upgrade: the protocol asked for, or empty. kept: end-to-end lines without Host and without the managed fields.
+    upgrade: the protocols asked for, or empty. expectation: the `Expect` line, or empty.
+    kept: end-to-end lines without Host, framing, expectation and the managed fields.
     managed: (lower-case name, value) of the forwarding fields as received. pairs: all fields, for header rules.
     """
 
     __slots__ = (
         "cookie",
-        "expect",
+        "expectation",
         "framing",
         "framing_line",
         "host",
@@ -55,7 +55,7 @@ class RequestFields:
         self.framing: int = NO_BODY
         self.framing_line = b""
         self.keep_alive: bool | None = None
-        self.expect = False
+        self.expectation = b""
         self.upgrade = b""
         self.trailers = False
         self.cookie = b""
@@ -63,7 +63,7 @@ class RequestFields:
         self.managed: list[tuple[bytes, bytes]] = []
         self.pairs: list[tuple[bytes, bytes]] = []
         # Filled by the connection that owns the block: what goes upstream after the request line. `upstream_rest`
-        # lacks Host and framing, `upstream_block` is complete with the client's Host.
+        # lacks Host, framing and expectation, `upstream_block` is complete with the client's Host.
         self.upstream_rest = b""
         self.upstream_block = b""
 

@@ -77,5 +77,7 @@ def _descriptors() -> dict[str, str]:
     found = {}
     for number in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
-            found[number] = os.readlink(f"/proc/self/fd/{number}")
+            target = os.readlink(f"/proc/self/fd/{number}")
+            if target != os.devnull:  # uvloop keeps one in reserve from its first accept on.
+                found[number] = target
     return found

@@ -76,3 +76,14 @@ def test_what_hangs_on_a_server_is_kept_in_its_state() -> None:
     after = Server("a", "h", 1, state=state)
     assert after.pool is pool
     assert Server("a", "h", 1).pool is None
+
+
+def test_what_is_spent_depends_on_whom_to_avoid() -> None:
+    want, node = Selection(), server()
+    want.spent().add(node)
+    assert want.spent() == {node}
+    want.reset()
+    assert want.spent() == set()
+    want.spent().add(node)
+    want.retry(node)
+    assert want.spent() == set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlb.balance.sticky import Attributes, Sticky, cookie_name, old_tokens, token
@@ -157,3 +157,25 @@ def test_all_attributes_in_order() -> None:
 )
 def test_attributes(attributes: Attributes, suffix: bytes) -> None:
     assert attributes.render("c", "v") == b"c=v" + suffix
+
+
+def slowly_found(header: bytes) -> str | None:
+    """The value of the first cookie `c`, by taking the header apart."""
+    for pair in header.split(b";"):
+        name, equals, value = pair.lstrip(b" \t").partition(b"=")
+        if name == b"c" and equals:
+            value = value.rstrip(b" \t")
+            if len(value) > 1 and value[:1] == value[-1:] == b'"':
+                value = value[1:-1]
+            return {b"x": "X", b"y": "Y"}.get(value)
+    return None
+
+
+PIECES = st.sampled_from([b"c", b"=", b"c=", b"x", b"y", b";", b" ", b"\t", b"; ", b'"', b"a=b", b"cc="])
+
+
+@given(header=st.lists(PIECES, max_size=16).map(b"".join))
+@settings(max_examples=500)
+def test_equals_taking_the_header_apart(header: bytes) -> None:
+    found = sticky("c", "x", "y").find(header)
+    assert (found and found[0]) == slowly_found(header)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
 
 import pytest
 from hypothesis import given
@@ -132,42 +131,43 @@ def test_blocks_are_exact_from_any_flip_on(weights: list[int], phases: list[tupl
 # --- retries ---
 
 
-def test_the_next_but() -> None:
+def test_upcoming() -> None:
+    turns = rotation(3, 1)
+    assert turns.upcoming() == ["A", "B"]
+    assert turns.next() == "A"
+    assert turns.next() == "A"
+    assert turns.upcoming() == ["B", "A"]
+    turns.use({"A"})
+    assert turns.upcoming() == ["A"]
+    assert rotation().upcoming() == []
+
+
+def test_who_is_skipped_misses_turns() -> None:
     turns = rotation(3, 1)
     assert turns.next() == "A"
-    assert turns.next_except(["A"]) == "B"
+    turns.skip_to("B")
     # A's turns before B's are gone: its next is the one after.
     assert picks(turns, 5) == "AAABA"
 
 
-def test_nobody_is_left() -> None:
-    turns = rotation(1, 2)
-    assert turns.next_except(["A", "B"]) is None
-    assert rotation(1).next_except(["A"]) is None
-    assert rotation(1).next_except([]) == "A"
+def test_skipping_to_the_only_one() -> None:
+    turns = rotation(1)
+    turns.skip_to("A")
+    assert picks(turns, 2) == "AA"
 
 
-@given(weights=WEIGHTS, tried=st.sets(st.sampled_from("ABCDEF")), before=st.integers(0, 40))
-def test_the_next_but_is_the_first_other_in_order(weights: list[int], tried: set[str], before: int) -> None:
+@given(weights=WEIGHTS, before=st.integers(0, 40), data=st.data())
+def test_skipping_is_passing_turns(weights: list[int], before: int, data: st.DataObject) -> None:
     turns, same = rotation(*weights), rotation(*weights)
     assert picks(turns, before) == picks(same, before)
-    left = {c for c, w in zip("ABCDEF", weights, strict=False) if w} - tried
-    found = turns.next_except(tried)
-    if not left:
-        assert found is None
+    if not (upcoming := turns.upcoming()):
         return
-    passed = list(islice(iter(same.next, None), 1 + sum(weights)))
-    first = next(i for i, child in enumerate(passed) if child not in tried)
-    assert found == passed[first]
-
-
-@given(weights=WEIGHTS, tried=st.sets(st.sampled_from("ABCDEF")), before=st.integers(0, 40))
-def test_blocks_are_exact_after_a_retry(weights: list[int], tried: set[str], before: int) -> None:
-    turns = rotation(*weights)
-    picks(turns, before)
-    turns.next_except(tried)
-    expected = Counter({c: w for c, w in zip("ABCDEF", weights, strict=False) if w})
-    assert Counter(picks(turns, sum(weights))) == expected
+    passed = [same.next() for _ in range(sum(weights))]
+    assert upcoming == sorted(set(upcoming), key=passed.index)
+    child = data.draw(st.sampled_from(upcoming))
+    turns.skip_to(child)
+    after = passed[passed.index(child) + 1 :] + [same.next() for _ in range(sum(weights))]
+    assert picks(turns, sum(weights)) == "".join(str(each) for each in after[: sum(weights)])
 
 
 # --- reloads ---

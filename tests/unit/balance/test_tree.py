@@ -211,6 +211,19 @@ def test_a_dead_server_costs_its_sibling_nothing_later() -> None:
     assert Counter(names(app, 8).split()) == {"a": 6, "b": 2}
 
 
+def test_the_others_share_a_dead_server_s_requests_equally() -> None:
+    a, b, c = server("a"), server("b"), server("c")
+    app = balancer("app", (a, 4), (b, 1), (c, 1))
+    served: Counter[Server] = Counter()
+    for _ in range(300):
+        want = Selection()
+        while (picked := app.pick(want)) is a:
+            want.retry(a)
+        assert picked is not None
+        served[picked] += 1
+    assert served == {b: 150, c: 150}
+
+
 @given(tree=trees(), down=st.sets(st.integers(0, 5)))
 @settings(max_examples=200)
 def test_retries_reach_every_usable_server_once(
@@ -228,6 +241,45 @@ def test_retries_reach_every_usable_server_once(
         want.retry(found)
     assert set(picked) == reachable(root, children)
     assert len(picked) == len(set(picked))
+
+
+def test_a_pick_ends_soon_however_many_ways_lead_to_a_dead_end() -> None:
+    a = server("a")
+    layer: list[TreeNode] = [balancer(side, (a, 1)) for side in "wxyz"]
+    for n in range(30):
+        layer = [balancer(f"{side}{n}", *((node, 1) for node in layer)) for side in "wxyz"]
+    want = Selection()
+    assert layer[0].pick(want) is a
+    want.retry(a)
+    assert layer[0].pick(want) is None
+    want.avoid = ()
+    assert layer[0].pick(want) is a
+
+
+def test_dead_ends_are_remembered_during_a_pick() -> None:
+    asked: list[str] = []
+
+    class Spent(Server):
+        def pick(self, want: Selection) -> Server | None:
+            asked.append(self.name)
+            return None
+
+    leaves = [Spent(name, "127.0.0.1", 80) for name in "abc"]
+    middles = [balancer(f"m{n}", *((leaf, 1) for leaf in leaves)) for n in range(3)]
+    assert balancer("app", *((middle, 1) for middle in middles)).pick(Selection()) is None
+    # All of the first service, and whose turn it is in the others.
+    assert asked == ["a", "b", "c", "a", "a"]
+
+
+def test_a_snapshot_that_health_does_not_speak_to_any_more() -> None:
+    old = [server(f"s{n}") for n in range(1000)]
+    app = balancer("app", *((each, 1) for each in old))
+    for each in old[:-1]:
+        # As a newer snapshot's server with the same state does it.
+        each.state.up = False
+    assert app.pick(Selection()) is old[-1]
+    old[-1].state.up = False
+    assert app.pick(Selection()) is None
 
 
 def reachable(node: TreeNode, children: dict[str, list[tuple[TreeNode, int]]]) -> set[Server]:
@@ -380,6 +432,8 @@ def test_two_levels_set_two_cookies_the_outer_first() -> None:
     outer_value, a = f"lvl1={token('in')}".encode(), f"lvl2={token('a')}".encode()
     assert ask(app) == ("a", [outer_value + b"; Path=/", a + b"; Path=/"])
     assert ask(app, outer_value + b"; " + a) == ("a", [])
+    b = f"lvl2={token('b')}".encode()
+    assert ask(app, b"lvl1=in") == ("b", [outer_value + b"; Path=/", b + b"; Path=/"])
     assert ask(app, b"lvl1=in; " + a) == ("a", [outer_value + b"; Path=/"])
     assert ask(app, a) == ("a", [outer_value + b"; Path=/"])
 
@@ -393,10 +447,11 @@ def test_no_cookie_for_a_request_nobody_serves() -> None:
 
 def test_a_retry_sets_the_cookies_of_its_own_pick_only() -> None:
     a, b = server("a"), server("b")
-    app = balancer("app", (a, 1), (b, 1), cookie="c")
+    app = balancer("app", (a, 3), (b, 1), cookie="c")
     want = Selection()
-    want.retry(app.pick(want) or a)
-    app.pick(want)
+    want.retry(app.pick(want) or b)
+    # It is a's turn again, which is over.
+    assert app.pick(want) is b
     assert want.cookies == [f"c={token('b')}; Path=/".encode()]
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlb.routing.router import HttpTable, Router, TcpTable, hosts_of
-from streamlb.routing.rule import Rule, parse, render
-from tests.unit.routing.rules import CLIENT_ADDRESSES, REQUESTS, RULES, TCP_RULES, Ask, matches
+from streamlb.routing.rule import And, Matcher, Not, Or, Rule, parse, render
+from tests.unit.routing.rules import CLIENT_ADDRESSES, HOSTS, PATHS, REQUESTS, RULES, TCP_RULES, Ask, matches
 
 
 def found(table: HttpTable, request: Ask) -> str | None:
@@ -57,6 +57,16 @@ def test_a_router_without_host_between_those_with_one() -> None:
     assert found(routers, Ask(host=b"a", method=b"PUT", path=b"/x")) == "2"
 
 
+def test_hosts_with_conditions_of_their_own() -> None:
+    routers = table("Host(`a`) || Host(`b`) && Path(`/x`)")
+    assert found(routers, Ask(host=b"a")) == "0"
+    assert found(routers, Ask(host=b"b")) is None
+    assert found(routers, Ask(host=b"b", path=b"/x")) == "0"
+    either = table("(Host(`a`) || Host(`b`)) && Path(`/x`)")
+    assert found(either, Ask(host=b"b")) is None
+    assert found(either, Ask(host=b"b", path=b"/x")) == "0"
+
+
 def test_ties_are_broken_by_configuration_order() -> None:
     assert found(table("Path(`/a`)", "Path(`/a`)"), Ask(path=b"/a")) == "0"
     assert found(table("PathPrefix(`/a`)", "Host(`example.co`)"), Ask(path=b"/a")) == "0"
@@ -97,7 +107,24 @@ def searched(rules: list[tuple[Rule, int]], request: Ask) -> str | None:
 PRIORITIES = st.sampled_from([0, 0, 0, 1, 20, -3])
 
 
-@given(rules=st.lists(st.tuples(RULES, PRIORITIES), max_size=10), requests=st.lists(REQUESTS, min_size=1, max_size=8))
+def _combine(several: tuple[Rule, ...]) -> st.SearchStrategy[Rule]:
+    return st.sampled_from([And(several), Or(several), Not(several[0])])
+
+
+HOST_RULES: st.SearchStrategy[Rule] = st.recursive(
+    st.one_of(
+        st.sampled_from(HOSTS).map(lambda host: Matcher("Host", (host,))),
+        st.sampled_from(PATHS).map(lambda path: Matcher("PathPrefix", (path,))),
+    ),
+    lambda operands: st.lists(operands, min_size=2, max_size=3).map(tuple).flatmap(_combine),
+    max_leaves=6,
+)
+
+
+@given(
+    rules=st.lists(st.tuples(st.one_of(RULES, HOST_RULES), PRIORITIES), max_size=10),
+    requests=st.lists(REQUESTS, min_size=1, max_size=8),
+)
 @settings(max_examples=300)
 def test_the_index_finds_what_a_search_finds(rules: list[tuple[Rule, int]], requests: list[Ask]) -> None:
     routers = table(*((render(rule), priority) for rule, priority in rules))
@@ -136,6 +163,12 @@ def test_the_catch_all_comes_last() -> None:
     route = routers.route(ip_address("::1"))
     assert route is not None
     assert route.name == "0"
+
+
+def test_the_catch_all_is_below_any_positive_priority() -> None:
+    route = tcp(("HostSNI(`*`)", 0), ("ClientIP(`10.0.0.0/8`)", 1)).route(CLIENT)
+    assert route is not None
+    assert route.name == "1"
 
 
 def test_a_catch_all_with_a_priority_does_not() -> None:

@@ -167,6 +167,17 @@ def test_depth_is_bounded(opening: str) -> None:
         parse(opening * 20_000)
 
 
+def test_depth_is_not_length() -> None:
+    text = " && ".join(["!(Path(`/a`))"] * (MAX_DEPTH + 1))
+    assert parse(text) == And((Not(A),) * (MAX_DEPTH + 1))
+
+
+def test_no_more_parentheses_than_needed() -> None:
+    text = "Path(`/a`) && Path(`/b`) || !Path(`/c`) || (Path(`/a`) || Path(`/b`)) && !(Path(`/b`) && Path(`/c`))"
+    assert render(parse(text)) == text
+    assert render(parse("((Path(`/a`)) && (Path(`/b`)))")) == "Path(`/a`) && Path(`/b`)"
+
+
 def test_length_is_bounded() -> None:
     long = " || ".join(["Path(`/a`)"] * (MAX_LENGTH // 14))
     rule = parse(long)

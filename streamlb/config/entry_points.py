@@ -1,0 +1,67 @@
+"""What must hold for entry points beyond the types of their options.
+
+What lives here: addresses, addresses used twice, trusted networks, the flows' timeout.
+What must not: sockets; whether an address is free shows when it is bound.
+Called by `check.py`. Specified by Traefik's entry points page.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamlb.config.address import Address, AddressError, check_network, parse_entry_point
+
+if TYPE_CHECKING:
+    from streamlb.config.model import Config
+    from streamlb.config.reading import Path, Reading
+
+WHERE = ("entryPoints",)
+EXAMPLE = '`web: {address: ":80"}`'
+
+
+def check(config: Config, reading: Reading) -> None:
+    if not config.entry_points:
+        _none(reading)
+    taken: dict[tuple[int, str], list[tuple[str, Address]]] = {}  # by port and network
+    for name, entry_point in config.entry_points.items():
+        path: Path = (*WHERE, name)
+        if "@" in name:
+            reading.error(path, "a name cannot hold `@`", at_key=True)
+        _check_address(name, (*path, "address"), entry_point.address, taken, reading)
+        for index, network in enumerate(entry_point.forwarded_headers.trusted_ips):
+            reason = check_network(network)
+            if reason:
+                reading.error((*path, "forwardedHeaders", "trustedIPs", index), reason)
+        if entry_point.kind == "udp" and entry_point.udp.timeout <= 0:
+            reading.error((*path, "udp", "timeout"), "a flow's timeout must be longer than 0")
+
+
+def _none(reading: Reading) -> None:
+    if not reading.is_broken(WHERE):
+        reading.error(WHERE, "there is no entry point, so nothing would be listened on", f"for example {EXAMPLE}")
+
+
+def _check_address(
+    name: str, path: Path, text: str, taken: dict[tuple[int, str], list[tuple[str, Address]]], reading: Reading
+) -> None:
+    if reading.is_broken(path):
+        return
+    try:
+        address = parse_entry_point(text)
+    except AddressError as error:
+        reading.error(path, error.reason, _write(error.suggestion))
+        return
+    same_port = taken.setdefault((address.port, address.network), [])
+    for other, occupied in same_port:
+        if address.overlaps(occupied):
+            line = reading.line((*WHERE, other))
+            same = "is already used by" if address == occupied else f"is part of `{occupied}`, used by"
+            if occupied.host and address.host in ("", "::", "0.0.0.0") and address != occupied:
+                same = f"takes `{occupied}` too, used by"
+            reading.error(path, f"`{text}` {same} entry point `{other}` in line {line}")
+            break
+    same_port.append((name, address))
+
+
+def _write(suggestion: str) -> str:
+    return f"write {suggestion}" if suggestion else ""

@@ -1,0 +1,171 @@
+"""What must hold for routers beyond the types of their options.
+
+What lives here: services and entry points they name, rules, what is legal for which protocol.
+What must not: the rule language; whoever may import it hands in a check for rules (`CheckRule`).
+Called by `check.py` with everything the providers gave. Specified by Traefik's routers pages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamlb.config.model import PROTOCOLS
+from streamlb.config.near import nearest
+from streamlb.config.services import check_reference
+from streamlb.config.tree import Scalar
+
+if TYPE_CHECKING:
+    from streamlb.config.model import Config, Router
+    from streamlb.config.reading import Path, Reading
+    from streamlb.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFault:
+    """What is wrong with a rule; `column` counts characters of the rule from 0, `width` of them are marked."""
+
+    reason: str
+    column: int
+    suggestion: str = ""
+    width: int = 1
+
+
+CheckRule = Callable[[str, str], RuleFault | None]
+"""`(rule, protocol)` to what is wrong with it."""
+
+NETWORK = {"http": "tcp", "tcp": "tcp", "udp": "udp"}
+"""Which kind of entry point a router needs."""
+
+NEEDS = {"http": "an HTTP router needs", "tcp": "a TCP router needs", "udp": "a UDP router needs"}
+
+EXAMPLE_RULE = {"http": "PathPrefix(`/`)", "tcp": "HostSNI(`*`)"}
+"""Rules that match everything."""
+
+NOT_FOR_UDP = {
+    "rule": "a UDP router has no rule: it takes every datagram of its entry point",
+    "priority": "a UDP router has no priority: it is the only one of its entry point",
+}
+
+CATCH_ALL = re.compile(r"\s*HostSNI\s*\(\s*[`\"]\*[`\"]\s*\)\s*", re.IGNORECASE)
+
+
+def check(config: Config, reading: Reading, check_rule: CheckRule | None) -> None:
+    udp_taken: dict[str, str] = {}  # entry point -> its UDP router
+    for protocol in PROTOCOLS:
+        for name, router in config.section(protocol).routers.items():
+            path: Path = (protocol, "routers", name)
+            if reading.is_broken(path):
+                continue
+            if not reading.is_broken((*path, "service")):
+                check_reference(protocol, name, router.service, (*path, "service"), config, reading)
+            joined = _check_entry_points(protocol, path, router, config, reading)
+            if protocol == "udp":
+                _check_udp(name, path, joined, udp_taken, reading)
+            else:
+                _check_rule(protocol, path, router, reading, check_rule)
+    _note_shadowed(config, reading)
+
+
+def entry_points_of(protocol: str, router: Router, config: Config) -> list[str]:
+    """The entry points a router joins: those it names, or else all of its kind."""
+    network = NETWORK[protocol]
+    every = [name for name, entry_point in config.entry_points.items() if entry_point.kind == network]
+    return [name for name in router.entry_points if name in every] if router.entry_points else every
+
+
+def _check_entry_points(
+    protocol: str, path: Path, router: Router, config: Config, reading: Reading
+) -> list[tuple[str, Path]]:
+    """The entry points joined, each with the place that says so."""
+    network = NETWORK[protocol]
+    if reading.is_broken(("entryPoints",)) or reading.is_broken((*path, "entryPoints")):
+        return []
+    if not router.entry_points:
+        joined = entry_points_of(protocol, router, config)
+        if not joined:
+            example = '":53/udp"' if network == "udp" else '":80"'
+            reason = f"{NEEDS[protocol]} a {network.upper()} entry point; there is none"
+            reading.error((*path, "entryPoints"), reason, f"add one with an address like {example}", at_key=True)
+        return [(name, path) for name in joined]
+    good: list[tuple[str, Path]] = []
+    for index, name in enumerate(router.entry_points):
+        where = (*path, "entryPoints", index)
+        entry_point = config.entry_points.get(name)
+        if entry_point is None:
+            guess = nearest(name, config.entry_points)
+            known = ", ".join(f"`{known}`" for known in list(config.entry_points)[:10])
+            suggestion = f"did you mean `{guess}`?" if guess else f"there are: {known}"
+            reading.error(where, f"unknown entry point `{name}`", suggestion)
+        elif reading.is_broken(("entryPoints", name, "address")):
+            continue
+        elif entry_point.kind != network:
+            kind = entry_point.kind.upper()
+            reading.error(where, f"`{name}` is a {kind} entry point; {NEEDS[protocol]} a {network.upper()} one")
+        else:
+            good.append((name, where))
+    return good
+
+
+def _check_udp(name: str, path: Path, joined: list[tuple[str, Path]], taken: dict[str, str], reading: Reading) -> None:
+    for key, reason in NOT_FOR_UDP.items():
+        if reading.has((*path, key)):
+            reading.error((*path, key), reason, "remove it", at_key=True)
+    for entry_point, where in joined:
+        other = taken.setdefault(entry_point, name)
+        if other != name:
+            line = reading.line(("udp", "routers", other))
+            reason = f"a UDP entry point has one router; `{entry_point}` already has `{other}` in line {line}"
+            reading.error(where, reason, "split by a `weighted` service", at_key=where == path)
+
+
+# --- rules -------------------------------------------------------------------------------------------------------
+
+
+def _check_rule(protocol: str, path: Path, router: Router, reading: Reading, check_rule: CheckRule | None) -> None:
+    where = (*path, "rule")
+    if reading.is_broken(where):
+        return
+    if not router.rule.strip():
+        example = f'rule: "{EXAMPLE_RULE[protocol]}"'
+        reason = "the router has no rule" if not reading.has(where) else "the rule is empty"
+        reading.error(where, reason, f"to match everything: {example}", at_key=not reading.has(where))
+        return
+    fault = check_rule(router.rule, protocol) if check_rule else None
+    if fault:
+        reading.broken.add(where)
+        reading.problems.append(rule_problem(where, fault, router.rule, reading))
+
+
+def rule_problem(where: Path, fault: RuleFault, rule: str, reading: Reading) -> Problem:
+    """A problem that marks the place inside the rule, as far as the rule was written in one line."""
+    place = reading.place(where)
+    node = place.node
+    if isinstance(node, Scalar) and where in reading.places:
+        spot = node.spot(fault.column)
+        if spot:
+            line, column = spot
+            return node.source.problem(line, column, place.label, fault.reason, fault.suggestion, fault.width)
+    shown = f"{fault.reason} (at character {fault.column + 1} of the rule)"
+    return node.source.problem(node.line, node.column, place.label, shown, fault.suggestion, node.width)
+
+
+def _note_shadowed(config: Config, reading: Reading) -> None:
+    """A TCP router that takes every connection leaves nothing to the HTTP routers of its entry point."""
+    greedy = {
+        entry_point: name
+        for name, router in config.tcp.routers.items()
+        if CATCH_ALL.fullmatch(router.rule)
+        for entry_point in entry_points_of("tcp", router, config)
+    }
+    if not greedy:
+        return
+    for name, router in config.http.routers.items():
+        path: Path = ("http", "routers", name)
+        for entry_point in entry_points_of("http", router, config):
+            if entry_point in greedy and not reading.is_broken(path):
+                reason = f"no request reaches this router on `{entry_point}`: TCP router `{greedy[entry_point]}` takes"
+                reading.note(path, f"{reason} every connection there", "give the routers separate `entryPoints`")
+                break

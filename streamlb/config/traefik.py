@@ -1,0 +1,97 @@
+"""What Traefik knows and streamlb does not have yet, as data.
+
+What lives here: Traefik's keys by place, so that a user reads "not supported yet" instead of "unknown".
+What must not: what streamlb has (`model.py`), how a key is looked up (`shape.py`).
+Called by `shape.py` and `kubernetes.py`. Specified by Traefik 3's reference pages (static and dynamic configuration,
+Kubernetes CRD) and the 2.x keys that are still met in the wild.
+
+A place is a path whose names and indexes are written `*`: `http.services.*.loadBalancer.servers.*`.
+"""
+
+from __future__ import annotations
+
+_SAME_FILE = "streamlb reads routers and services from this same file: write them under `http`, `tcp`, `udp`"
+
+_HTTP_LOAD_BALANCER = "strategy healthCheck passiveHealthCheck responseForwarding serversTransport"
+_SPEC = "tls parentRefs ingressClassName"
+_CHILD = "strategy responseForwarding serversTransport middlewares nativeLB nodePortLB healthCheck passiveHealthCheck"
+_CHILD_TCP = "tls serversTransport proxyProtocol terminationDelay nativeLB nodePortLB"
+_TRANSPORT = (
+    "serverName insecureSkipVerify rootCAs certificates cipherSuites minVersion maxVersion disableHTTP2 "
+    "peerCertURI peerCertSANs spiffe"
+)
+
+_UNSUPPORTED = {
+    "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental core spiffe ocsp "
+    "tls pilot",
+    "entryPoints.*": "asDefault reusePort allowACMEByPass proxyProtocol http http2 http3 observability",
+    "entryPoints.*.transport": "respondingTimeouts keepAliveMaxTime keepAliveMaxRequests",
+    "entryPoints.*.transport.lifeCycle": "requestAcceptGraceTimeout",
+    "entryPoints.*.forwardedHeaders": "connection notAppendXForwardedFor addXForwardedSchemeHeaders",
+    "log": "noColor filePath maxSize maxAge maxBackups compress otlp",
+    "serversTransport": _TRANSPORT,
+    "serversTransport.forwardingTimeouts": "readIdleTimeout pingTimeout",
+    "tcpServersTransport": "dialKeepAlive terminationDelay proxyProtocol tls",
+    "providers": "file http rest docker swarm ecs nomad consulCatalog consul etcd zooKeeper redis kubernetesCRD "
+    "kubernetesIngress kubernetesGateway kubernetesIngressNGINX knative plugin marathon rancher "
+    "providersThrottleDuration precedence",
+    "http": "middlewares serversTransports",
+    "tcp": "middlewares serversTransports",
+    "http.routers.*": "middlewares tls parentRefs observability ruleSyntax",
+    "tcp.routers.*": "middlewares tls ruleSyntax",
+    "http.services.*": "failover highestRandomWeight middlewares",
+    "http.services.*.loadBalancer": _HTTP_LOAD_BALANCER,
+    "http.services.*.loadBalancer.servers.*": "preservePath",
+    "http.services.*.weighted": "healthCheck",
+    "http.services.*.mirroring": "healthCheck",
+    "tcp.services.*.loadBalancer": "serversTransport proxyProtocol terminationDelay healthCheck",
+    "tcp.services.*.loadBalancer.servers.*": "tls",
+    "tcp.services.*.weighted": "healthCheck",
+    # Kubernetes documents, by kind.
+    "IngressRoute.spec": _SPEC,
+    "IngressRoute.spec.routes.*": "middlewares observability",
+    "IngressRoute.spec.routes.*.services.*": _CHILD,
+    "IngressRouteTCP.spec": _SPEC,
+    "IngressRouteTCP.spec.routes.*": "middlewares",
+    "IngressRouteTCP.spec.routes.*.services.*": _CHILD_TCP,
+    "IngressRouteUDP.spec": "ingressClassName",
+    "IngressRouteUDP.spec.routes.*.services.*": "nativeLB nodePortLB",
+    "TraefikService.spec": "highestRandomWeight failover",
+    "TraefikService.spec.weighted.services.*": _CHILD,
+    "TraefikService.spec.mirroring": _CHILD,
+    "TraefikService.spec.mirroring.mirrors.*": _CHILD,
+}
+
+UNSUPPORTED: dict[str, dict[str, str]] = {
+    place: {key.lower(): key for key in keys.split()} for place, keys in _UNSUPPORTED.items()
+}
+"""By place: Traefik's keys, lower case to canonical spelling."""
+
+ADVICE = {
+    ("providers", "file"): _SAME_FILE,
+    ("providers", "kubernetesCRD"): "`providers.kubernetesManifests` reads the same documents from files",
+}
+"""What to do instead, where there is something to do."""
+
+_CHILD_PLACES = (
+    "IngressRoute.spec.routes.*.services.*",
+    "TraefikService.spec.weighted.services.*",
+    "TraefikService.spec.mirroring",
+    "TraefikService.spec.mirroring.mirrors.*",
+)
+_ROUTE_KINDS = ("IngressRoute", "IngressRouteTCP", "IngressRouteUDP")
+
+HARMLESS: dict[str, dict[str, frozenset[str]]] = {
+    "http.services.*.loadBalancer": {"strategy": frozenset({"wrr"})},
+    "http.routers.*": {"ruleSyntax": frozenset({"v3", "default"})},
+    "tcp.routers.*": {"ruleSyntax": frozenset({"v3", "default"})},
+    **{place: {"strategy": frozenset({"wrr", "RoundRobin"})} for place in _CHILD_PLACES},
+    **{f"{kind}.spec": {"ingressClassName": frozenset({"*"})} for kind in _ROUTE_KINDS},
+}
+"""Keys that may be given all the same, because the value means what streamlb does anyway; `*` is any value."""
+
+KINDS = frozenset({"IngressRoute", "IngressRouteTCP", "IngressRouteUDP", "TraefikService"})
+KINDS_NOT_YET = frozenset(
+    {"Middleware", "MiddlewareTCP", "ServersTransport", "ServersTransportTCP", "TLSOption", "TLSStore"}
+)
+"""Kinds of Traefik's Kubernetes documents."""

@@ -1,0 +1,1 @@
+"""Processes: the control process, its workers and the channel between them."""

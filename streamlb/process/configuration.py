@@ -1,0 +1,37 @@
+"""A configuration file read with everything known about it, the rule language included.
+
+What lives here: handing the rule parser to the configuration check; the two rooms do not know each other.
+What must not: the checks (`config/check.py`), printing them (`config/report.py`).
+Called by the command line and by the control process. Specified by docs/reference.md (`streamlb check`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamlb.config.check import Loaded
+from streamlb.config.check import load as load_with
+from streamlb.config.routers import RuleFault
+from streamlb.routing.matchers import compile_rule, compile_tcp
+from streamlb.routing.rule import RuleError, parse
+
+if TYPE_CHECKING:
+    import os
+
+
+def load(path: str | os.PathLike[str]) -> Loaded:
+    """The configuration of a file, with notes. Raises ConfigError with all its problems."""
+    return load_with(path, check_rule=check_rule)
+
+
+def check_rule(text: str, protocol: str) -> RuleFault | None:
+    """What is wrong with a rule; None when a router can use it."""
+    try:
+        rule = parse(text, protocol)
+        if protocol == "tcp":
+            compile_tcp(rule)
+        else:
+            compile_rule(rule)
+    except RuleError as error:
+        return RuleFault(error.message, error.column, error.suggestion, error.width)
+    return None

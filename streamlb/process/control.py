@@ -1,0 +1,226 @@
+"""The control process: what `streamlb run` is.
+
+What lives here: `run` (load, bind, start workers) and `Control` (keep them running, end them in good order).
+What must not: moving a client's bytes. Called by the command line. Specified in docs/architecture.md, "Processes".
+
+    starting --all ready--> serving --SIGTERM, SIGINT--> stopping --all workers ended--> exit 0
+    A worker that ends in `starting` is fatal; in `serving` it is replaced. A second signal ends everything at once.
+    Exit 1 where the configuration, an address or a worker's start failed, or a worker would not end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import streamlb
+from streamlb.config import report
+from streamlb.errors import ConfigError, StartError
+from streamlb.net.address import parse_address
+from streamlb.observe import log as programme_log
+from streamlb.process.channel import Configure, Drained, Failed, Ready
+from streamlb.process.configuration import load
+from streamlb.process.slot import Slot, count_workers, describe_exit
+from streamlb.process.sockets import bind_all
+
+if TYPE_CHECKING:
+    import socket
+
+    from streamlb.config.check import Loaded
+    from streamlb.config.model import Config
+    from streamlb.process.channel import Message
+
+log = logging.getLogger(__name__)
+
+KILL_MARGIN = 3.0
+"""Seconds a worker gets beyond the longest grace time before it is killed."""
+SIGNALLED = 128
+"""Exit code of an end that did not wait for anything: this plus the signal's number, as shells count."""
+
+
+def run(path: str) -> int:
+    """Load `path`, serve it until told to stop; the exit code."""
+    started_at = time.monotonic()
+    try:
+        loaded = load(path)
+    except ConfigError as error:
+        _show(error)
+        return 1
+    config = loaded.config
+    programme_log.configure(config.log.level, config.log.format)
+    try:
+        return asyncio.run(_control(path, loaded, started_at))
+    except StartError as error:
+        log.error("%s", error)
+        return 1
+    except KeyboardInterrupt:
+        # Ctrl-C before there was anything to stop.
+        return SIGNALLED + signal.SIGINT
+
+
+async def _control(path: str, loaded: Loaded, started_at: float) -> int:
+    raise_descriptor_limit()
+    config = loaded.config
+    control = Control(config, bind_all(config, count_workers(config)), started_at)
+    log.info("streamlb %s serves %s: %s", streamlb.__version__, path, report.summary(config))
+    for note in loaded.notes:
+        log.warning("%s: %s: %s", note.position, note.path, note.reason)
+    return await control.run()
+
+
+def _show(error: ConfigError) -> None:
+    colour = sys.stderr.isatty() and programme_log.wants_colour(os.environ)
+    sys.stderr.write(report.render(error.problems, colour))
+    sys.stderr.write(report.count_line(len(error.problems), colour=colour))
+
+
+def raise_descriptor_limit() -> None:
+    """Every connection takes descriptors: use all the system lets us have; workers inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Control:
+    """The running control process. Its states: starting, serving (`_serving`), stopping (`_stopping`)."""
+
+    def __init__(self, config: Config, sockets: list[dict[str, socket.socket]], started_at: float) -> None:
+        # process
+        self._config = config
+        self._loop = asyncio.get_running_loop()
+        self._slots = [Slot(number, each) for number, each in enumerate(sockets)]
+        self._started_at = started_at
+        self._serving = False
+        self._stopping = False
+        self._overdue = False
+        self._grace = max(
+            (each.transport.life_cycle.grace_time_out for each in config.entry_points.values()), default=0.0
+        )
+        self._ended: asyncio.Future[int] = self._loop.create_future()
+
+    async def run(self) -> int:
+        """Serve until the end; the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._on_stop, number)
+        self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        self._loop.add_signal_handler(signal.SIGCHLD, self._on_child)
+        self._show_entry_points()
+        for slot in self._slots:
+            self._start(slot)
+        try:
+            return await self._ended
+        finally:
+            for slot in self._slots:
+                slot.close_sockets()
+                slot.kill()
+                slot.wait()
+
+    # --- workers -------------------------------------------------------------------------------------------------
+
+    def _start(self, slot: Slot) -> None:
+        if self._stopping:
+            return
+        configure = Configure(self._config, slot.number, len(self._slots), version=1)
+        try:
+            slot.start(self._loop, configure, self._on_message)
+        except OSError as error:
+            log.error("worker %d cannot be started: %s", slot.number, error.strerror)
+            self._replace(slot)
+
+    def _on_message(self, slot: Slot, message: Message) -> None:
+        if isinstance(message, Ready):
+            slot.ready = True
+            log.info("worker %d is ready (pid %d)", slot.number, slot.pid)
+            if not self._serving and all(each.ready for each in self._slots):
+                self._serving = True
+                log.info("ready in %d ms", (time.monotonic() - self._started_at) * 1000)
+        elif isinstance(message, Failed):
+            log.error("worker %d cannot serve the configuration: %s", slot.number, message.reason)
+        elif isinstance(message, Drained):
+            log.debug("worker %d has drained", slot.number)
+
+    def _on_child(self) -> None:
+        """SIGCHLD: some worker has ended, or several."""
+        for slot in self._slots:
+            pid = slot.pid
+            code = slot.take_exit()
+            if code is not None:
+                self._on_exit(slot, pid, code)
+
+    def _on_exit(self, slot: Slot, pid: int, code: int) -> None:
+        if self._stopping:
+            if code:
+                log.warning("worker %d (pid %d) %s while stopping", slot.number, pid, describe_exit(code))
+            if not any(each.pid for each in self._slots):
+                self._end(1 if self._overdue else 0)
+        elif not self._serving:
+            log.error("worker %d (pid %d) %s before it was ready", slot.number, pid, describe_exit(code))
+            self._end(1)
+        else:
+            log.error("worker %d (pid %d) %s; starting another", slot.number, pid, describe_exit(code))
+            self._replace(slot)
+
+    def _replace(self, slot: Slot) -> None:
+        delay = slot.restarts.died(self._loop.time())
+        if slot.restarts.is_loop:
+            log.error("worker %d died %d times in a row; next try in %g s", slot.number, slot.restarts.deaths, delay)
+        self._loop.call_later(delay, self._start, slot)
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def _on_stop(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if self._stopping:
+            log.warning("%s again: ending at once", name)
+            self._end(SIGNALLED + number)
+            return
+        self._stopping = True
+        log.info("%s: accepting no more, work in flight has %g s; a second signal ends at once", name, self._grace)
+        for slot in self._slots:
+            slot.drain()
+            slot.close_sockets()
+        if not any(slot.pid for slot in self._slots):
+            self._end(0)
+        self._loop.call_later(self._grace + KILL_MARGIN, self._on_overdue)
+
+    def _on_overdue(self) -> None:
+        for slot in self._slots:
+            if slot.pid:
+                self._overdue = True
+                log.error("worker %d (pid %d) does not end; killing it", slot.number, slot.pid)
+                slot.kill()
+
+    def _on_hangup(self) -> None:
+        log.warning("SIGHUP: reload is not supported yet; restart streamlb to use a changed configuration")
+
+    def _end(self, code: int) -> None:
+        if not self._ended.done():
+            if code == 0:
+                log.info("stopped")
+            self._ended.set_result(code)
+
+    # --- what a person sees at the start ----------------------------------------------------------------------------
+
+    def _show_entry_points(self) -> None:
+        for name, sock in self._slots[0].sockets.items():
+            address = parse_address(self._config.entry_points[name].address)
+            address = address._replace(port=sock.getsockname()[1])
+            log.info("entry point %s on %s: %s", name, address, self._routers_of(name))
+
+    def _routers_of(self, name: str) -> str:
+        """`2 HTTP routers, 1 TCP router`."""
+        is_udp = self._config.entry_points[name].kind == "udp"
+        counts = []
+        for protocol in ("udp",) if is_udp else ("http", "tcp"):
+            routers = self._config.section(protocol).routers.values()
+            joined = sum(1 for router in routers if not router.entry_points or name in router.entry_points)
+            if joined:
+                counts.append(f"{joined} {protocol.upper()} router{'' if joined == 1 else 's'}")
+        return ", ".join(counts) or "no routers"

@@ -1,0 +1,130 @@
+"""A worker slot: the sockets of one worker, and whichever process serves them now.
+
+What lives here: `Slot`, which starts and ends worker processes one after the other on the same sockets.
+What must not: when to do so (`control.py`). The sockets outlive the process, and with them the connections that wait
+in their queues: a successor accepts what its predecessor left.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import site
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlb
+from streamlb.process.channel import Channel, Configure, Drain, Listen
+from streamlb.process.restart import Restarts
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+    from collections.abc import Callable
+
+    from streamlb.config.model import Config
+    from streamlb.process.channel import Message
+
+
+class Slot:
+    """One worker's place. `pid` is 0 while nobody serves it; `ready`: its worker serves the configuration."""
+
+    def __init__(self, number: int, sockets: dict[str, socket.socket]) -> None:
+        # process
+        self.number = number
+        self.sockets = sockets
+        self.restarts = Restarts()
+        # worker
+        self.ready = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+
+    @property
+    def pid(self) -> int:
+        return 0 if self._process is None else self._process.pid
+
+    def start(
+        self, loop: asyncio.AbstractEventLoop, configure: Configure, on_message: Callable[[Slot, Message], None]
+    ) -> None:
+        """Start a worker on the sockets. Raises OSError when there is no process to be had."""
+        channel, theirs = Channel.pair()
+        command = [sys.executable, "-P", "-m", "streamlb.process.worker", str(theirs.fileno())]
+        self.restarts.started(loop.time())
+        try:
+            # A process group of its own: what a terminal sends to the group (Ctrl-C) is for the control process alone.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=_environment(), process_group=0
+            )
+        except OSError:
+            channel.close()
+            raise
+        finally:
+            theirs.close()
+        self._channel = channel
+        # The end of the channel tells nothing new: the end of the process does (`take_exit`).
+        channel.start(loop, lambda message, _descriptors: on_message(self, message), lambda: None)
+        for name, sock in self.sockets.items():
+            channel.send(Listen(name), [sock.fileno()])
+        channel.send(configure)
+
+    def drain(self) -> None:
+        """Have the worker finish and end."""
+        if self._channel is not None:
+            self._channel.send(Drain())
+
+    def kill(self) -> None:
+        """End the worker now."""
+        if self._process is not None:
+            self._process.kill()
+
+    def wait(self) -> None:
+        """Wait for a worker that was killed."""
+        if self._process is not None:
+            self._process.wait()
+            self.take_exit()
+
+    def take_exit(self) -> int | None:
+        """The exit code of a worker that has ended (negative: the signal), once; else None."""
+        code = None if self._process is None else self._process.poll()
+        if code is not None:
+            self._process = None
+            self.ready = False
+            assert self._channel is not None
+            self._channel.close()
+            self._channel = None
+        return code
+
+    def close_sockets(self) -> None:
+        for sock in self.sockets.values():
+            sock.close()
+        self.sockets.clear()
+
+
+def describe_exit(code: int) -> str:
+    """`was killed by SIGKILL` or `ended with exit code 1`."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}"
+
+
+def count_workers(config: Config) -> int:
+    """How many workers a configuration asks for; `auto` is one per core this process may use."""
+    return len(os.sched_getaffinity(0)) if config.workers == "auto" else config.workers
+
+
+def _environment() -> dict[str, str]:
+    """The environment of a worker.
+
+    It does not look for modules in the working directory (-P), so a checkout that is not installed is named here.
+    """
+    root = str(Path(streamlb.__file__).resolve().parents[1])
+    if root in site.getsitepackages() or not sys.path or root in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        return dict(os.environ)
+    paths = [root, os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}

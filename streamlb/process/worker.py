@@ -1,0 +1,153 @@
+"""A worker process: builds the world it is told to, serves it, drains and ends.
+
+What lives here: `Worker`, the life of the process, and `main`, its loop. Started as `python -m streamlb.process.worker`
+by `process/control.py`, a fresh interpreter that shares nothing with it but the channel and the listening sockets.
+What must not: pydantic, click, yaml, or anything else that makes a start slow; deciding what to serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+from streamlb.net.tasks import spawn
+from streamlb.observe import log as programme_log
+from streamlb.observe.throttle import Throttle
+from streamlb.process.channel import Channel, Configure, Drain, Drained, Failed, Listen, Ready
+from streamlb.process.serving import Serving, serve
+from streamlb.runtime.build import build
+from streamlb.runtime.registry import Registry
+from streamlb.runtime.snapshot import World
+
+if TYPE_CHECKING:
+    from streamlb.process.channel import Message
+
+log = logging.getLogger(__name__)
+
+LOG_INTERVAL = 10.0
+"""Seconds between two log lines about the same bug."""
+LAST_WORD_TIMEOUT = 0.5
+"""Seconds the last word gets to reach a control process that is busy."""
+
+
+class Worker:
+    """One worker. `run` lasts as long as the process does.
+
+    inbox: what the control process says, in order; None when it is gone.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
+        # process
+        self._loop = loop
+        self._channel = channel
+        self._inbox: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._registry = Registry()
+        self._world: World | None = None
+        self._sockets: dict[str, socket.socket] = {}
+        self._serving: dict[str, Serving] = {}
+        self._throttle = Throttle(LOG_INTERVAL)
+
+    async def run(self) -> int:
+        """Serve until told to drain; the exit code."""
+        self._loop.set_exception_handler(self._on_bug)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._inbox.put_nowait, Drain())
+        # The control process reloads and tells us; a stray SIGHUP (a closed terminal) must not end us.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._channel.start(self._loop, self._on_message, lambda: self._inbox.put_nowait(None))
+        while True:
+            message = await self._inbox.get()
+            if isinstance(message, Configure):
+                if not await self._configure(message):
+                    return 1
+            elif isinstance(message, Drain):
+                await self._drain()
+                return 0
+            elif message is None:
+                log.error("the control process is gone: accepting no more, finishing what is in flight")
+                await self._drain(free_port=True)
+                return 1
+
+    def _on_message(self, message: Message, descriptors: list[int]) -> None:
+        if isinstance(message, Listen):
+            [descriptor] = descriptors
+            self._sockets[message.entry_point] = socket.socket(fileno=descriptor)
+        else:
+            self._inbox.put_nowait(message)
+
+    # --- serving -------------------------------------------------------------------------------------------------
+
+    async def _configure(self, told: Configure) -> bool:
+        """Build the world, open the entry points, say so."""
+        options = told.config.log
+        programme_log.configure(options.level, options.format, worker=told.worker if told.workers > 1 else None)
+        try:
+            runtime = build(told.config, self._registry, worker=told.worker, workers=told.workers, version=told.version)
+            if self._world is None:
+                self._world = World(runtime)
+            else:
+                self._world.runtime = runtime
+            for name in [name for name in self._sockets if name in runtime.entry_points]:
+                self._serving[name] = await serve(self._world, name, self._sockets.pop(name))
+        except Exception as error:
+            log.exception("the configuration cannot be served")
+            self._channel.send(Failed(told.version, str(error)))
+            self._channel.finish(LAST_WORD_TIMEOUT)
+            return False
+        # What lives as long as the process need not be looked at by the collector again and again.
+        gc.collect()
+        gc.freeze()
+        self._channel.send(Ready(told.version))
+        return True
+
+    async def _drain(self, *, free_port: bool = False) -> None:
+        serving = list(self._serving.values())
+        for entry_point in serving:
+            entry_point.stop()
+        drains = [spawn(each.drain(free_port=free_port), f"drain of {each.name}") for each in serving]
+        cut = sum(await asyncio.gather(*drains))
+        if cut:
+            what = "conversation was" if cut == 1 else "conversations were"
+            log.warning("%d %s cut off at the end of the grace time", cut, what)
+        self._channel.send(Drained(cut))
+        self._channel.finish(LAST_WORD_TIMEOUT)
+
+    def _on_bug(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Something raised into the loop: a bug of ours, which must not end the others' conversations."""
+        error = context.get("exception")
+        message = context.get("message", "an exception reached the event loop")
+        count = self._throttle.admit((message, type(error)), self._loop.time())
+        if count:
+            often = f" ({count} times)" if count > 1 else ""
+            log.error("internal error: %s%s", message, often, exc_info=error)
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's event loop; stock asyncio's where STREAMLB_LOOP=asyncio asks for it."""
+    if os.environ.get("STREAMLB_LOOP") == "asyncio":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def main(descriptor: int) -> int:
+    """Run a worker on the channel `descriptor`; the exit code."""
+    programme_log.configure()
+    loop = new_loop()
+    asyncio.set_event_loop(loop)
+    return loop.run_until_complete(Worker(loop, Channel(socket.socket(fileno=descriptor))).run())
+
+
+if __name__ == "__main__":
+    code = main(int(sys.argv[1]))
+    # Everything has ended or was cut off; to take the loop apart could only hang.
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,1 @@
+"""The example server of the demo and the tests; no part of the proxy."""

@@ -1,0 +1,67 @@
+"""Rules for entry points."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.config.asking import lines_of
+
+
+def entry_points(*addresses: str) -> str:
+    return "entryPoints:\n" + "".join(f"  e{index}:\n    address: {text}\n" for index, text in enumerate(addresses))
+
+
+def test_addresses_side_by_side() -> None:
+    assert lines_of(entry_points('":53"', '":53/udp"', '"127.0.0.1:80"', '"127.0.0.2:80"', '"[::1]:80"')) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ('":80"', '":80"', "`:80` is already used by entry point `e0` in line 2"),
+        ('":80"', '"127.0.0.1:80"', "`127.0.0.1:80` is part of `:80`, used by entry point `e0` in line 2"),
+        ('"127.0.0.1:80"', '":80"', "`:80` takes `127.0.0.1:80` too, used by entry point `e0` in line 2"),
+        ('":53/udp"', '":53/udp"', "`:53/udp` is already used by entry point `e0` in line 2"),
+    ],
+)
+def test_an_address_used_twice(first: str, second: str, reason: str) -> None:
+    assert lines_of(entry_points(first, second)) == [f"5:14 entryPoints.e1.address | {reason} | "]
+
+
+@pytest.mark.parametrize("address", ["8080", "22:22", "'a b:1'", "':x'"])
+def test_what_is_no_address(address: str) -> None:
+    [line] = lines_of(entry_points(address))
+    assert line.startswith("3:14 entryPoints.e0.address | ")
+
+
+def test_no_entry_point_at_all() -> None:
+    expected = (
+        ' entryPoints | there is no entry point, so nothing would be listened on | for example `web: {address: ":80"}`'
+    )
+    assert lines_of("log: {}\n") == ["1:1" + expected]
+    assert lines_of("entryPoints: {}\n") == ["1:1" + expected]
+    assert lines_of("entryPoint: {}\n") == ["1:1 entryPoint | unknown key `entryPoint` | did you mean `entryPoints`?"]
+
+
+def test_an_entry_point_without_address() -> None:
+    assert lines_of("entryPoints:\n  web: {udp: {}}\n") == ["2:3 entryPoints.web.address | `address` is missing | "]
+
+
+def test_options() -> None:
+    text = (
+        "entryPoints:\n"
+        "  a@b: {address: ':1', forwardedHeaders: {trustedIPs: [10.0.0.0/8, example.com]}}\n"
+        "  c: {address: ':2/udp', udp: {timeout: 0, maxFlows: 0}}\n"
+        "  d: {address: ':2', asDefault: true, udp: {timeout: 0}}\n"
+    )
+    assert lines_of(text) == [
+        "2:3 entryPoints.a@b | a name cannot hold `@` | ",
+        "3:41 entryPoints.c.udp.timeout | a flow's timeout must be longer than 0 | ",
+        "3:54 entryPoints.c.udp.maxFlows | expected a whole number from 1 to 1000000, got the number 0 | ",
+        "4:22 entryPoints.d.asDefault | Traefik's `asDefault` is not supported by streamlb yet | ",
+    ]
+
+
+def test_trusted_networks() -> None:
+    [line] = lines_of("entryPoints:\n  a: {address: ':1', forwardedHeaders: {trustedIPs: [10.0.0.0/8, example.com]}}\n")
+    assert line.startswith("2:66 entryPoints.a.forwardedHeaders.trustedIPs[1] | `example.com` is neither")

@@ -1,0 +1,152 @@
+"""Rules for routers: services, entry points, rules, UDP."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamlb.config.routers import RuleFault, entry_points_of
+from tests.unit.config.asking import UDP, WEB, config_of, lines_of, notes_of
+
+BASE = """\
+entryPoints: {web: {address: ":80"}, alt: {address: ":81"}, dns: {address: ":53/udp"}}
+http: {services: {app: {loadBalancer: {servers: [{url: "http://a"}]}}}, routers: {%s}}
+tcp: {services: {db: {loadBalancer: {servers: [{address: "a:1"}]}}}, routers: {%s}}
+udp: {services: {ns: {loadBalancer: {servers: [{address: "a:1"}]}}}, routers: {%s}}
+"""
+
+
+def found(http: str = "", tcp: str = "", udp: str = "") -> list[str]:
+    """Problems, each without its column."""
+    return [line.split(" ", 1)[1] for line in lines_of(BASE % (http, tcp, udp))]
+
+
+def test_good_routers() -> None:
+    assert found("r: {rule: Path(`/`), service: app}", "r: {rule: HostSNI(`*`), service: db}", "r: {service: ns}") == []
+
+
+@pytest.mark.parametrize(
+    ("router", "key", "reason", "suggestion"),
+    [
+        ("{service: app}", "rule", "the router has no rule", 'to match everything: rule: "PathPrefix(`/`)"'),
+        ("{service: app, rule: ' '}", "rule", "the rule is empty", 'to match everything: rule: "PathPrefix(`/`)"'),
+        ("{rule: x, service: ap}", "service", "unknown service `ap`", "did you mean `app`?"),
+        (
+            "{rule: x, service: db}",
+            "service",
+            "`db` is a TCP service; an HTTP one is needed here",
+            "services for this are under `http.services`",
+        ),
+        ("{rule: x}", "service", "`service` is missing", ""),
+        (
+            "{rule: x, service: app, entryPoints: [wbe]}",
+            "entryPoints[0]",
+            "unknown entry point `wbe`",
+            "did you mean `web`?",
+        ),
+        (
+            "{rule: x, service: app, entryPoints: [zebra]}",
+            "entryPoints[0]",
+            "unknown entry point `zebra`",
+            "there are: `web`, `alt`, `dns`",
+        ),
+        (
+            "{rule: x, service: app, entryPoints: [dns]}",
+            "entryPoints[0]",
+            "`dns` is a UDP entry point; an HTTP router needs a TCP one",
+            "",
+        ),
+        (
+            "{rule: x, service: app, middlewares: []}",
+            "middlewares",
+            "Traefik's `middlewares` is not supported by streamlb yet",
+            "",
+        ),
+        ("{rule: x, service: app, tls: {}}", "tls", "Traefik's `tls` is not supported by streamlb yet", ""),
+        ("{rule: x, service: app, priority: high}", "priority", 'expected a whole number, got the text "high"', ""),
+    ],
+)
+def test_http_routers(router: str, key: str, reason: str, suggestion: str) -> None:
+    assert found(f"r: {router}") == [f"http.routers.r.{key} | {reason} | {suggestion}"]
+
+
+def test_udp_routers() -> None:
+    assert found(udp="r: {service: ns, rule: x, priority: 1}") == [
+        "udp.routers.r.rule | a UDP router has no rule: it takes every datagram of its entry point | remove it",
+        "udp.routers.r.priority | a UDP router has no priority: it is the only one of its entry point | remove it",
+    ]
+    assert found(udp="r: {service: ns, entryPoints: [web]}") == [
+        "udp.routers.r.entryPoints[0] | `web` is a TCP entry point; a UDP router needs a UDP one | "
+    ]
+
+
+@pytest.mark.parametrize("second", ["{service: ns}", "{service: ns, entryPoints: [dns]}"])
+def test_a_udp_entry_point_has_one_router(second: str) -> None:
+    [line] = found(udp=f"one: {{service: ns}}, two: {second}")
+    assert line.startswith("udp.routers.two")
+    assert "a UDP entry point has one router; `dns` already has `one` in line 4" in line
+
+
+def test_no_entry_point_of_the_kind() -> None:
+    services = "  services: {s: {loadBalancer: {servers: [{address: 'a:1'}]}}}\n"
+    assert lines_of(WEB + "udp:\n  routers: {r: {service: s}}\n" + services) == [
+        "3:13 udp.routers.r.entryPoints | a UDP router needs a UDP entry point; there is none | "
+        'add one with an address like ":53/udp"'
+    ]
+    assert lines_of(UDP + "tcp:\n  routers: {r: {rule: x, service: s}}\n" + services) == [
+        "3:13 tcp.routers.r.entryPoints | a TCP router needs a TCP entry point; there is none | "
+        'add one with an address like ":80"'
+    ]
+
+
+def test_a_broken_entry_point_is_reported_once() -> None:
+    text = (BASE % ("r: {rule: x, service: app, entryPoints: [web]}", "", "")).replace('":80"', "80")
+    assert len(lines_of(text)) == 1
+
+
+def test_entry_points_of_a_router() -> None:
+    config = config_of(BASE % ("r: {rule: x, service: app}", "r: {rule: x, service: db, entryPoints: [alt]}", ""))
+    assert entry_points_of("http", config.http.routers["r"], config) == ["web", "alt"]
+    assert entry_points_of("tcp", config.tcp.routers["r"], config) == ["alt"]
+    assert entry_points_of("udp", config.http.routers["r"], config) == ["dns"]
+
+
+def fault(rule: str, protocol: str) -> RuleFault | None:
+    """A rule language in which `bad` is a mistake."""
+    at = rule.find("bad")
+    return RuleFault(f"{protocol} knows no bad", at, "good", 3) if at >= 0 else None
+
+
+@pytest.mark.parametrize(
+    ("rule", "place", "remark"),
+    [
+        ("x bad", "3:23", ""),
+        ("'x''y bad'", "3:27", ""),
+        ('"x\\ty bad"', "3:27", ""),
+        ("|\n        x bad", "3:21", " (at character 3 of the rule)"),
+        (">-\n        x bad", "3:21", " (at character 3 of the rule)"),
+        ("x\n        bad", "3:21", " (at character 3 of the rule)"),
+    ],
+)
+def test_the_column_inside_a_rule_becomes_one_of_the_file(rule: str, place: str, remark: str) -> None:
+    text = (
+        "entryPoints: {web: {address: ':80'}}\nhttp:\n  routers: {}\n"
+        "  services: {s: {loadBalancer: {servers: [{url: 'http://a'}]}}}\n"
+    ).replace("  routers: {}\n", f"  routers: \n    r:\n      service: s\n      rule: {rule}\n")
+    line, column = place.split(":")
+    [problem] = lines_of(text, fault)
+    expected = f"{int(line) + 3}:{int(column) - 8} http.routers.r.rule | http knows no bad{remark} | good"
+    assert problem == expected
+
+
+def test_without_a_rule_language_rules_are_taken_as_they_are() -> None:
+    assert found("r: {rule: bad, service: app}") == []
+
+
+def test_a_tcp_router_that_takes_everything_is_noted() -> None:
+    http = "r: {rule: x, service: app}, s: {rule: x, service: app, entryPoints: [alt]}"
+    notes = notes_of(BASE % (http, "t: {rule: HostSNI(`*`), service: db, entryPoints: [web]}", ""))
+    assert [note.split(" ", 1)[1] for note in notes] == [
+        "http.routers.r | no request reaches this router on `web`: TCP router `t` takes every connection there | "
+        "give the routers separate `entryPoints`"
+    ]
+    assert notes_of(BASE % (http, "t: {rule: ClientIP(`::1`), service: db}", "")) == []

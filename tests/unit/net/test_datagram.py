@@ -1,0 +1,47 @@
+"""Datagram sockets: the notes that choose an answer's source, and what a door remembers."""
+
+from __future__ import annotations
+
+import socket
+
+from streamlb.net.datagram import (
+    IP_PKTINFO,
+    IPV6_PKTINFO,
+    MAX_LOCAL_ADDRESSES,
+    FixedDoor,
+    WildcardDoor,
+    ipv4_notes,
+    ipv6_notes,
+    open_door,
+)
+
+
+def test_an_ipv4_answer_leaves_from_the_address_asked_by_any_interface() -> None:
+    local = socket.inet_aton("192.0.2.7")
+    assert ipv4_notes(local) == [(socket.IPPROTO_IP, IP_PKTINFO, bytes(4) + local + bytes(4))]
+
+
+def test_an_ipv6_answer_leaves_from_the_address_asked_by_any_interface() -> None:
+    local = socket.inet_pton(socket.AF_INET6, "2001:db8::7")
+    assert ipv6_notes(local) == [(socket.IPPROTO_IPV6, IPV6_PKTINFO, local + bytes(4))]
+
+
+def test_a_group_is_no_source() -> None:
+    assert ipv6_notes(socket.inet_pton(socket.AF_INET6, "ff02::1")) == []
+
+
+def test_the_door_fits_the_address() -> None:
+    for host, kind in (("127.0.0.1", FixedDoor), ("0.0.0.0", WildcardDoor)):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((host, 0))
+            assert isinstance(open_door(sock), kind)
+
+
+def test_what_a_door_remembers_is_bounded() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("0.0.0.0", 0))
+        door = WildcardDoor(sock)
+        for i in range(3 * MAX_LOCAL_ADDRESSES):
+            door._remember(i.to_bytes(4, "big"))
+            assert len(door._notes) <= MAX_LOCAL_ADDRESSES + 1
+        assert door._notes[b""] == []
