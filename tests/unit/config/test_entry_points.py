@@ -91,7 +91,7 @@ def test_what_is_done_to_requests() -> None:
         (
             "http: {underscoreHeadersStrategy: drop}",
             "2:56 entryPoints.a.http.underscoreHeadersStrategy | "
-            "expected one of `keep`, `delete`, `reject`, got the text \"drop\" | ",
+            'expected one of `keep`, `delete`, `reject`, got the text "drop" | ',
         ),
         (
             "http: {sanitisePath: false}",
