@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 """Sent behind each case on the same connection: whether it is served shows how the case was framed."""
-SILENCE = 3.0
+SILENCE = 2.0
 """Seconds without an answer after which a proxy is taken to wait for more."""
 
 STREAMLB = """
@@ -89,6 +89,8 @@ class Proxy:
     def outcome(self, request: bytes, show: Sequence[str] = ()) -> str:
         """What the server saw, then what the client got: `GET /a => 200`, or `=> 400, closed`.
 
+        closed: the next request on the connection was not served. Host is told where it is not `a`, and the
+        server's own address as SERVER.
         show: fields of the request to tell, if the server got them.
         """
         before = len(self.origin.requests)
@@ -99,7 +101,8 @@ class Proxy:
             seen, statuses = seen[:-1], statuses[:-1]
         server = " + ".join(_told(each, show) for each in seen)
         client = " ".join(statuses) or "nothing"
-        return f"{server} => {client}".lstrip() + ("" if is_next else ", closed")
+        told = f"{server} => {client}".lstrip() + ("" if is_next else ", closed")
+        return told.replace(f"127.0.0.1:{self.origin.port}", "SERVER")
 
 
 def _answer(request: Recorded) -> bytes:
