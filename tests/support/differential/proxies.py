@@ -1,7 +1,7 @@
 """The same bytes through several proxies, each before an origin of its own, and what came of it.
 
-What lives here: how streamlb, nginx and HAProxy are started with the same task, and `outcome`, one line that says
-what the server and the client saw. What must not: the cases (`tests/e2e/test_differential.py`).
+What lives here: how streamlb, nginx and HAProxy are started with the same task, and `Proxy`, which says in one line
+what the server and the client saw. What must not: the cases (`requests.py`, `bodies.py`, `answers.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.http import Recorder, ok
+from tests.support.http import Reader, Recorder, ok
 from tests.support.ports import free_port
 from tests.support.programs import running, running_streamlb
 from tests.support.until import until
@@ -23,7 +23,7 @@ from tests.support.until import until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.support.http import Recorded
+    from tests.support.http import Recorded, Script
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 """Sent behind each case on the same connection: whether it is served shows how the case was framed."""
@@ -86,7 +86,7 @@ class Proxy:
     port: int
     origin: Recorder
 
-    def outcome(self, request: bytes, show: Sequence[str] = ()) -> str:
+    def request(self, data: bytes, show: Sequence[str] = ()) -> str:
         """What the server saw, then what the client got: `GET /a => 200`, or `=> 400, closed`.
 
         closed: the next request on the connection was not served. Host is told where it is not `a`, and the
@@ -94,7 +94,7 @@ class Proxy:
         show: fields of the request to tell, if the server got them.
         """
         before = len(self.origin.requests)
-        statuses = _statuses(_exchange(self.port, request + NEXT))
+        statuses = _statuses(_exchange(self.port, data + NEXT))
         seen = self.origin.requests[before:]
         is_next = bool(seen) and len(seen) == len(statuses) and seen[-1].raw.startswith(b"GET /next ")
         if is_next:
@@ -103,6 +103,47 @@ class Proxy:
         client = " ".join(statuses) or "nothing"
         told = f"{server} => {client}".lstrip() + ("" if is_next else ", closed")
         return told.replace(f"127.0.0.1:{self.origin.port}", "SERVER")
+
+    def answer(self, script: Script, method: str = "POST", show: Sequence[str] = ()) -> str:
+        """What the client got of an answer: `200 hello`, `502`, `cut, closed`.
+
+        cut: the end is missing, visibly. closed: the client's connection was. confused: the next request was answered
+        with something else than its answer. The request is a POST, which nobody repeats.
+        show: fields of the answer to tell.
+        """
+        self.origin.answers[:] = [script]
+        with socket.create_connection(("127.0.0.1", self.port), SILENCE) as sock:
+            reader = Reader(sock)
+            length = b"Content-Length: 0\r\n" if method == "POST" else b""
+            sock.sendall(b"%b /x HTTP/1.1\r\nHost: a\r\n%b\r\n" % (method.encode(), length))
+            words = _received(reader, method.encode(), show)
+            self.origin.answers.clear()
+            with contextlib.suppress(OSError):
+                sock.sendall(NEXT)
+                following = _received(reader, b"GET", ())
+                if following != "nothing":
+                    return words if following == "200 ok\n" else f"{words}, confused: {following}"
+        return f"{words}, closed"
+
+
+def _received(reader: Reader, method: bytes, show: Sequence[str]) -> str:
+    words: list[str] = []
+    while True:
+        try:
+            message = reader.message(method=method, is_answer=True)
+        except (OSError, AssertionError):
+            return " ".join([*words, "cut"])
+        except (IndexError, ValueError):
+            return " ".join([*words, "garbage"])
+        if message is None:
+            return " ".join(words) or "nothing"
+        status = message.start_line.partition(b" ")[2].partition(b" ")[0].decode("latin-1")
+        words.append(status)
+        if not status.startswith("1") or status == "101":
+            body = message.body.decode("latin-1")
+            words += [body] if status < "400" and body else []
+            words += [f"{name}={value.decode('latin-1')}" for name in show for value in message.values(name)]
+            return " ".join(words)
 
 
 def _answer(request: Recorded) -> bytes:
