@@ -333,6 +333,12 @@ def _read_response_fields(status: int, status_line: bytes, lines: list[bytes], m
     return head
 
 
+def is_asked_for(answered: bytes, asked: bytes) -> bool:
+    """Whether a server switches to what its client offered, and to nothing else (RFC 9110 section 7.8)."""
+    protocols = _members(answered.lower())
+    return bool(protocols) and set(protocols) <= set(_members(asked.lower()))
+
+
 # --- shared rules --------------------------------------------------------------------------------------------------
 
 
