@@ -33,8 +33,8 @@ class RuleFault:
     width: int = 1
 
 
-CheckRule = Callable[[str, str], RuleFault | None]
-"""`(rule, protocol)` to what is wrong with it."""
+CheckRule = Callable[[str, str, str], RuleFault | None]
+"""`(rule, protocol, syntax)` to what is wrong with it."""
 
 NETWORK = {"http": "tcp", "tcp": "tcp", "udp": "udp"}
 """Which kind of entry point a router needs."""
@@ -47,6 +47,7 @@ EXAMPLE_RULE = {"http": "PathPrefix(`/`)", "tcp": "HostSNI(`*`)"}
 NOT_FOR_UDP = {
     "rule": "a UDP router has no rule: it takes every datagram of its entry point",
     "priority": "a UDP router has no priority: it is the only one of its entry point",
+    "ruleSyntax": "a UDP router has no rule that could be written in any syntax",
 }
 
 CATCH_ALL = re.compile(r"\s*HostSNI\s*\(\s*[`\"]\*[`\"]\s*\)\s*", re.IGNORECASE)
@@ -65,7 +66,7 @@ def check(config: Config, reading: Reading, check_rule: CheckRule | None) -> Non
             if protocol == "udp":
                 _check_udp(name, path, joined, udp_taken, reading)
             else:
-                _check_rule(protocol, path, router, reading, check_rule)
+                _check_rule(protocol, path, router, config, reading, check_rule)
     _note_shadowed(config, reading)
 
 
@@ -124,7 +125,9 @@ def _check_udp(name: str, path: Path, joined: list[tuple[str, Path]], taken: dic
 # --- rules -------------------------------------------------------------------------------------------------------
 
 
-def _check_rule(protocol: str, path: Path, router: Router, reading: Reading, check_rule: CheckRule | None) -> None:
+def _check_rule(
+    protocol: str, path: Path, router: Router, config: Config, reading: Reading, check_rule: CheckRule | None
+) -> None:
     where = (*path, "rule")
     if reading.is_broken(where):
         return
@@ -133,7 +136,7 @@ def _check_rule(protocol: str, path: Path, router: Router, reading: Reading, che
         reason = "the router has no rule" if not reading.has(where) else "the rule is empty"
         reading.error(where, reason, f"to match everything: {example}", at_key=not reading.has(where))
         return
-    fault = check_rule(router.rule, protocol) if check_rule else None
+    fault = check_rule(router.rule, protocol, config.syntax_of(router)) if check_rule else None
     if fault:
         reading.broken.add(where)
         reading.problems.append(rule_problem(where, fault, router.rule, reading))

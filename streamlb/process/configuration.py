@@ -13,7 +13,8 @@ from streamlb.config.check import Loaded
 from streamlb.config.check import load as load_with
 from streamlb.config.routers import RuleFault
 from streamlb.routing.matchers import compile_rule, compile_tcp
-from streamlb.routing.rule import RuleError, parse
+from streamlb.routing.router import parse
+from streamlb.routing.rule import RuleError
 
 if TYPE_CHECKING:
     import os
@@ -24,10 +25,10 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     return load_with(path, check_rule=check_rule)
 
 
-def check_rule(text: str, protocol: str) -> RuleFault | None:
+def check_rule(text: str, protocol: str, syntax: str = "v3") -> RuleFault | None:
     """What is wrong with a rule; None when a router can use it."""
     try:
-        rule = parse(text, protocol)
+        rule = parse(text, protocol, syntax)
         if protocol == "tcp":
             compile_tcp(rule)
         else:

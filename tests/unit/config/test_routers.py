@@ -62,6 +62,12 @@ def test_good_routers() -> None:
             "",
         ),
         ("{rule: x, service: app, tls: {}}", "tls", "Traefik's `tls` is not supported by streamlb yet", ""),
+        (
+            "{rule: x, service: app, ruleSyntax: v4}",
+            "ruleSyntax",
+            'expected one of `v3`, `v2`, `default`, got the text "v4"',
+            "",
+        ),
         ("{rule: x, service: app, priority: high}", "priority", 'expected a whole number, got the text "high"', ""),
     ],
 )
@@ -70,9 +76,10 @@ def test_http_routers(router: str, key: str, reason: str, suggestion: str) -> No
 
 
 def test_udp_routers() -> None:
-    assert found(udp="r: {service: ns, rule: x, priority: 1}") == [
+    assert found(udp="r: {service: ns, rule: x, priority: 1, ruleSyntax: v2}") == [
         "udp.routers.r.rule | a UDP router has no rule: it takes every datagram of its entry point | remove it",
         "udp.routers.r.priority | a UDP router has no priority: it is the only one of its entry point | remove it",
+        "udp.routers.r.ruleSyntax | a UDP router has no rule that could be written in any syntax | remove it",
     ]
     assert found(udp="r: {service: ns, entryPoints: [web]}") == [
         "udp.routers.r.entryPoints[0] | `web` is a TCP entry point; a UDP router needs a UDP one | "
@@ -110,7 +117,8 @@ def test_entry_points_of_a_router() -> None:
     assert entry_points_of("udp", config.http.routers["r"], config) == ["dns"]
 
 
-def fault(rule: str, protocol: str) -> RuleFault | None:
+def fault(rule: str, protocol: str, syntax: str) -> RuleFault | None:
+    assert syntax == "v3"
     """A rule language in which `bad` is a mistake."""
     at = rule.find("bad")
     return RuleFault(f"{protocol} knows no bad", at, "good", 3) if at >= 0 else None
@@ -136,6 +144,17 @@ def test_the_column_inside_a_rule_becomes_one_of_the_file(rule: str, place: str,
     [problem] = lines_of(text, fault)
     expected = f"{int(line) + 3}:{int(column) - 8} http.routers.r.rule | http knows no bad{remark} | good"
     assert problem == expected
+
+
+def test_the_syntax_of_a_rule() -> None:
+    asked: list[tuple[str, str, str]] = []
+    said = "service: app, ruleSyntax"
+    routers = f"a: {{rule: A, service: app}}, b: {{rule: B, {said}: v2}}, c: {{rule: C, {said}: v3}}"
+    text = (
+        BASE % (routers, "t: {rule: T, service: db, ruleSyntax: default}", "")
+    ) + "\ncore: {defaultRuleSyntax: v2}\n"
+    assert lines_of(text, lambda *rule: asked.append(rule)) == []
+    assert asked == [("A", "http", "v2"), ("B", "http", "v2"), ("C", "http", "v3"), ("T", "tcp", "v2")]
 
 
 def test_without_a_rule_language_rules_are_taken_as_they_are() -> None:
