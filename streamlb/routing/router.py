@@ -84,7 +84,7 @@ class HttpTable:
         by_wildcard: dict[bytes, list[_Entry]] = {}
         rest: list[_Entry] = []
         routes: list[Route] = []
-        for rank, (router, rule) in enumerate(_in_order(routers, "http")):
+        for rank, (router, rule) in enumerate(in_order(routers, "http")):
             route = Route(router.name, router.service)
             routes.append(route)
             hosts = hosts_of(rule)
@@ -133,7 +133,7 @@ class TcpTable:
 
     def __init__(self, routers: Iterable[Router] = ()) -> None:
         self._entries = tuple(
-            (compile_tcp(rule), Route(router.name, router.service)) for router, rule in _in_order(routers, "tcp")
+            (compile_tcp(rule), Route(router.name, router.service)) for router, rule in in_order(routers, "tcp")
         )
         self.routes = tuple(route for _, route in self._entries)
 
@@ -157,7 +157,7 @@ def priority_of(router: Router, rule: Rule) -> int:
 _ANY_CONNECTION = Matcher("HostSNI", ("*",))
 
 
-def _in_order(routers: Iterable[Router], protocol: str) -> list[tuple[Router, Rule]]:
+def in_order(routers: Iterable[Router], protocol: str) -> list[tuple[Router, Rule]]:
     """Highest priority first, ties in configuration order."""
     parsed = [(router, parse(router.rule, protocol, router.syntax)) for router in routers]
     return sorted(parsed, key=lambda pair: -priority_of(*pair))

@@ -115,3 +115,30 @@ def test_a_wrong_pattern_is_marked(router: str, place: str, reason: str, tmp_pat
     assert code == 1
     assert said.startswith(f"lb.yaml:{place}: error: http.routers.r.rule: ")
     assert reason in said
+
+
+def test_a_router_that_no_request_can_reach_is_noted(tmp_path: Path) -> None:
+    routers = (
+        "    all: {rule: 'Host(`a.com`)', service: app, priority: 100}\n"
+        "    api: {rule: 'Host(`a.com`) && PathPrefix(`/api`)', service: app}\n"
+        "    fine: {rule: 'Host(`b.com`)', service: app}\n"
+        "    never: {rule: 'Host(`a.com`) && Host(`b.com`)', service: app}\n"
+    )
+    code, said = checked(SERVED + routers, tmp_path)
+    assert code == 0
+    notes = [line for line in said.splitlines() if ": note: " in line]
+    assert notes == [
+        "lb.yaml:6:5: note: http.routers.api: no request reaches this router: `all` (line 5) is tried before it and "
+        "takes all that it would match",
+        "lb.yaml:8:19: note: http.routers.never.rule: no request can match this rule: Host(`a.com`) and Host(`b.com`) "
+        "exclude each other",
+    ]
+    assert "lb.yaml is valid" in said
+
+
+def test_ten_thousand_routers_are_checked_in_seconds(tmp_path: Path) -> None:
+    routers = "".join(
+        f"    r{n}: {{rule: 'Host(`h{n}.com`) && PathPrefix(`/`)', service: app}}\n" for n in range(10_000)
+    )
+    code, said = checked(SERVED + routers, tmp_path)
+    assert (code, "10000 routers" in said) == (0, True)
