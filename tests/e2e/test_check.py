@@ -180,9 +180,9 @@ def test_a_rule_without_quotes_is_explained(tmp_path: Path) -> None:
         f"{path}:6:13: error: a rule that begins with `!` must be quoted\n"
         " 6 |       rule: !Host(`a`) && Pth(`/x`)\n"
         '   |             ^ quote the rule: rule: "Host(`example.com`)"\n'
-        f"{path}:6:26: error: http.routers.r.rule: unknown matcher `Pth`\n"
+        f"{path}:6:27: error: http.routers.r.rule: unknown matcher `Pth`\n"
         " 6 |       rule: !Host(`a`) && Pth(`/x`)\n"
-        "   |                          ^^^ did you mean `Path`?\n"
+        "   |                           ^^^ did you mean `Path`?\n"
         f"{path}:7:16: error: http.routers.r.service: unknown service `ap`\n"
         " 7 |       service: ap\n"
         "   |                ^^ did you mean `app`?\n"
