@@ -192,6 +192,15 @@ class Providers:
     __pydantic_config__ = SETTINGS
 
 
+@dataclass(slots=True, kw_only=True)
+class Core:
+    """`default_rule_syntax`: how rules are read whose router does not say."""
+
+    default_rule_syntax: Literal["v3", "v2"] = "v3"
+
+    __pydantic_config__ = SETTINGS
+
+
 # --- dynamic part ------------------------------------------------------------------------------------------------
 
 
@@ -201,12 +210,14 @@ class Router:
 
     entry_points: empty means all entry points of the router's kind.
     priority: 0 means the length of the rule in bytes (and -1 for TCP's ``HostSNI(`*`)``), as in Traefik.
+    rule_syntax: which Traefik's words the rule is written in; see `Config.syntax_of`.
     """
 
     service: str
     rule: str = ""
     entry_points: list[str] = field(default_factory=list)
     priority: int = 0
+    rule_syntax: Literal["v3", "v2", "default"] = "default"
 
     __pydantic_config__ = SETTINGS
 
@@ -333,6 +344,7 @@ class Config:
     entry_points: dict[str, EntryPoint] = field(default_factory=dict)
     workers: Annotated[int, Ge(1), Le(256)] | Literal["auto"] = 1
     log: Log = field(default_factory=Log)
+    core: Core = field(default_factory=Core)
     servers_transport: ServersTransport = field(default_factory=ServersTransport)
     tcp_servers_transport: TcpServersTransport = field(default_factory=TcpServersTransport)
     providers: Providers = field(default_factory=Providers)
@@ -344,6 +356,10 @@ class Config:
 
     def section(self, protocol: str) -> Section:
         return {"http": self.http, "tcp": self.tcp, "udp": self.udp}[protocol]
+
+    def syntax_of(self, router: Router) -> Literal["v3", "v2"]:
+        """The syntax of a router's rule."""
+        return self.core.default_rule_syntax if router.rule_syntax == "default" else router.rule_syntax
 
 
 # --- names -------------------------------------------------------------------------------------------------------

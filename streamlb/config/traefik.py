@@ -22,7 +22,7 @@ _TRANSPORT = (
 )
 
 _UNSUPPORTED = {
-    "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental core spiffe ocsp "
+    "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental spiffe ocsp "
     "tls pilot",
     "entryPoints.*": "asDefault reusePort allowACMEByPass proxyProtocol http2 http3 observability",
     "entryPoints.*.http": "redirections middlewares tls maxHeaderBytes",
@@ -37,8 +37,8 @@ _UNSUPPORTED = {
     "providersThrottleDuration precedence",
     "http": "middlewares serversTransports",
     "tcp": "middlewares serversTransports",
-    "http.routers.*": "middlewares tls parentRefs observability ruleSyntax",
-    "tcp.routers.*": "middlewares tls ruleSyntax",
+    "http.routers.*": "middlewares tls parentRefs observability",
+    "tcp.routers.*": "middlewares tls",
     "http.services.*": "failover highestRandomWeight middlewares",
     "http.services.*.loadBalancer": _HTTP_LOAD_BALANCER,
     "http.services.*.weighted": "healthCheck",
@@ -82,8 +82,6 @@ _ROUTE_KINDS = ("IngressRoute", "IngressRouteTCP", "IngressRouteUDP")
 
 HARMLESS: dict[str, dict[str, frozenset[str]]] = {
     "http.services.*.loadBalancer": {"strategy": frozenset({"wrr"})},
-    "http.routers.*": {"ruleSyntax": frozenset({"v3", "default"})},
-    "tcp.routers.*": {"ruleSyntax": frozenset({"v3", "default"})},
     **{place: {"strategy": frozenset({"wrr", "RoundRobin"})} for place in _CHILD_PLACES},
     **{f"{kind}.spec": {"ingressClassName": frozenset({"*"})} for kind in _ROUTE_KINDS},
 }

@@ -223,5 +223,5 @@ def _routers(
         service = services.get((protocol, qualify(router.service, name)))
         if service is None:
             raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
-        joined.append(Router(name, router.rule, service, router.priority))
+        joined.append(Router(name, router.rule, service, router.priority, config.syntax_of(router)))
     return joined
