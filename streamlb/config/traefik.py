@@ -12,9 +12,9 @@ from __future__ import annotations
 
 _SAME_FILE = "streamlb reads routers and services from this same file: write them under `http`, `tcp`, `udp`"
 
-_HTTP_LOAD_BALANCER = "strategy healthCheck passiveHealthCheck responseForwarding serversTransport"
+_HTTP_LOAD_BALANCER = "strategy healthCheck passiveHealthCheck serversTransport"
 _SPEC = "tls parentRefs ingressClassName"
-_CHILD = "strategy responseForwarding serversTransport middlewares nativeLB nodePortLB healthCheck passiveHealthCheck"
+_CHILD = "strategy serversTransport middlewares nativeLB nodePortLB healthCheck passiveHealthCheck"
 _CHILD_TCP = "tls serversTransport proxyProtocol terminationDelay nativeLB nodePortLB"
 _TRANSPORT = (
     "serverName insecureSkipVerify rootCAs certificates cipherSuites minVersion maxVersion disableHTTP2 "
@@ -24,10 +24,10 @@ _TRANSPORT = (
 _UNSUPPORTED = {
     "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental spiffe ocsp "
     "tls pilot",
-    "entryPoints.*": "asDefault reusePort allowACMEByPass proxyProtocol http http2 http3 observability",
+    "entryPoints.*": "asDefault reusePort allowACMEByPass proxyProtocol http2 http3 observability",
+    "entryPoints.*.http": "redirections middlewares tls maxHeaderBytes",
     "entryPoints.*.transport": "respondingTimeouts keepAliveMaxTime keepAliveMaxRequests",
     "entryPoints.*.transport.lifeCycle": "requestAcceptGraceTimeout",
-    "entryPoints.*.forwardedHeaders": "connection notAppendXForwardedFor addXForwardedSchemeHeaders",
     "log": "noColor filePath maxSize maxAge maxBackups compress otlp",
     "serversTransport": _TRANSPORT,
     "serversTransport.forwardingTimeouts": "readIdleTimeout pingTimeout",
@@ -41,7 +41,6 @@ _UNSUPPORTED = {
     "tcp.routers.*": "middlewares tls",
     "http.services.*": "failover highestRandomWeight middlewares",
     "http.services.*.loadBalancer": _HTTP_LOAD_BALANCER,
-    "http.services.*.loadBalancer.servers.*": "preservePath",
     "http.services.*.weighted": "healthCheck",
     "http.services.*.mirroring": "healthCheck",
     "tcp.services.*.loadBalancer": "serversTransport proxyProtocol terminationDelay healthCheck",
