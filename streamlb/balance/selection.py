@@ -84,16 +84,18 @@ class ServerState:
     """What is known of a server across snapshots; kept in `runtime/registry.py` by (protocol, service, server name).
 
     up: set by health. active: conversations now. total, failures: since the start.
+    transport: the options of reaching it, those of the newest snapshot; opaque here.
     pool: what the proxy keeps per server (idle connections); opaque here.
     """
 
-    __slots__ = ("active", "failures", "pool", "total", "up")
+    __slots__ = ("active", "failures", "pool", "total", "transport", "up")
 
     def __init__(self) -> None:
         self.up = True
         self.active = 0
         self.total = 0
         self.failures = 0
+        self.transport: Any = None
         self.pool: Any = None
 
 
@@ -108,11 +110,12 @@ class Server:
 
     name: the server as configured (its URL or address); key of stickiness inside a load balancer.
     host, port: where to connect; `host` may be a name that `net.dial` resolves.
+    tls: whether TLS is spoken to it.
     host_field: the `Host` value to send upstream, or None to pass the client's (`passHostHeader`).
     state: across snapshots. pool: for the proxy to hang what it keeps per server, kept in `state`.
     """
 
-    __slots__ = ("host", "host_field", "name", "parents", "port", "service", "state")
+    __slots__ = ("host", "host_field", "name", "parents", "port", "service", "state", "tls")
 
     def __init__(
         self,
@@ -122,6 +125,7 @@ class Server:
         *,
         service: str = "",
         host_field: bytes | None = None,
+        tls: bool = False,
         state: ServerState | None = None,
     ) -> None:
         # snapshot
@@ -130,6 +134,7 @@ class Server:
         self.host = host
         self.port = port
         self.host_field = host_field
+        self.tls = tls
         self.parents: list[Parent] = []
         # across snapshots
         self.state = state or ServerState()

@@ -62,6 +62,9 @@ def _check_service(protocol: str, name: str, service: Service, config: Config, r
         for (kind, key), reason in HTTP_ONLY.items():
             if reading.has((*path, kind, key)):
                 reading.error((*path, kind, key), reason, at_key=True)
+    if protocol == "udp" and reading.has((*path, "loadBalancer", "serversTransport")):
+        reason = "UDP has no connections, so there are no options for them"
+        reading.error((*path, "loadBalancer", "serversTransport"), reason, at_key=True)
     if service.load_balancer:
         _check_load_balancer(protocol, (*path, "loadBalancer"), service.load_balancer, reading)
     if service.weighted:

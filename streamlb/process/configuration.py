@@ -1,6 +1,7 @@
-"""A configuration file read with everything known about it, the rule language included.
+"""A configuration file read with everything known about it, the rule language and certificates included.
 
-What lives here: handing the rule parser to the configuration check; the two rooms do not know each other.
+What lives here: handing the rule parser and the judge of PEM text to the configuration check; these rooms do not know
+each other.
 What must not: the checks (`config/check.py`), printing them (`config/report.py`).
 Called by the command line and by the control process. Specified by docs/reference.md (`streamlb check`).
 """
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 from streamlb.config.check import Loaded
 from streamlb.config.check import load as load_with
 from streamlb.config.routers import RuleFault
+from streamlb.config.transports import PemFault
+from streamlb.net.tls import PemError, check_authorities, check_pair
 from streamlb.routing.matchers import compile_rule, compile_tcp
 from streamlb.routing.rule import RuleError, parse
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 def load(path: str | os.PathLike[str]) -> Loaded:
     """The configuration of a file, with notes. Raises ConfigError with all its problems."""
-    return load_with(path, check_rule=check_rule)
+    return load_with(path, check_rule=check_rule, check_pem=check_pem)
 
 
 def check_rule(text: str, protocol: str) -> RuleFault | None:
@@ -34,4 +37,16 @@ def check_rule(text: str, protocol: str) -> RuleFault | None:
             compile_rule(rule)
     except RuleError as error:
         return RuleFault(error.message, error.column, error.suggestion, error.width)
+    return None
+
+
+def check_pem(certificates: str, key: str) -> PemFault | None:
+    """What is wrong with a certificate chain and its key or, without a key, with certificates of authorities."""
+    try:
+        if key:
+            check_pair(certificates, key)
+        else:
+            check_authorities(certificates)
+    except PemError as error:
+        return PemFault(error.reason, error.of_key)
     return None
