@@ -110,12 +110,13 @@ class Server:
 
     name: the server as configured (its URL or address); key of stickiness inside a load balancer.
     host, port: where to connect; `host` may be a name that `net.dial` resolves.
-    tls: whether TLS is spoken to it.
+    tls_name: the host of its URL, which its certificate must name; empty where TLS is not spoken to it.
     host_field: the `Host` value to send upstream, or None to pass the client's (`passHostHeader`).
+    prefix: what stands before the path of each request (`preservePath`), without a slash at its end.
     state: across snapshots. pool: for the proxy to hang what it keeps per server, kept in `state`.
     """
 
-    __slots__ = ("host", "host_field", "name", "parents", "port", "service", "state", "tls")
+    __slots__ = ("host", "host_field", "name", "parents", "port", "prefix", "service", "state", "tls_name")
 
     def __init__(
         self,
@@ -125,7 +126,8 @@ class Server:
         *,
         service: str = "",
         host_field: bytes | None = None,
-        tls: bool = False,
+        tls_name: str = "",
+        prefix: bytes = b"",
         state: ServerState | None = None,
     ) -> None:
         # snapshot
@@ -134,7 +136,8 @@ class Server:
         self.host = host
         self.port = port
         self.host_field = host_field
-        self.tls = tls
+        self.tls_name = tls_name
+        self.prefix = prefix
         self.parents: list[Parent] = []
         # across snapshots
         self.state = state or ServerState()

@@ -39,6 +39,11 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the host is an address rather than a name."""
+        return ":" in self.host or re.fullmatch(r"[0-9.]+", self.host) is not None
+
     def overlaps(self, other: Address) -> bool:
         """Whether the two cannot be listened on at the same time."""
         if (self.port, self.network) != (other.port, other.network):

@@ -20,7 +20,7 @@ from streamlb.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from streamlb.config.reading import Path
-    from streamlb.config.routers import CheckRule
+    from streamlb.config.routers import CheckRule, FindHidden
     from streamlb.config.transports import CheckPem
 
 MAX_PROBLEMS = 1_000  # shown; nobody reads more, and an alias can multiply one mistake a million times
@@ -44,21 +44,37 @@ def read(
 
 
 def load(
-    path: str | os.PathLike[str], *, check_rule: CheckRule | None = None, check_pem: CheckPem | None = None
+    path: str | os.PathLike[str],
+    *,
+    check_rule: CheckRule | None = None,
+    find_hidden: FindHidden | None = None,
+    check_pem: CheckPem | None = None,
 ) -> Loaded:
     """The configuration of a file and what comes with it. Raises ConfigError with all its problems."""
     name = os.fspath(path)
-    return _load(read_source(name), os.path.dirname(name), check_rule, check_pem)
+    return _load(read_source(name), os.path.dirname(name), check_rule, find_hidden, check_pem)
 
 
 def load_text(
-    text: str, name: str = "config.yaml", *, check_rule: CheckRule | None = None, check_pem: CheckPem | None = None
+    text: str,
+    name: str = "config.yaml",
+    *,
+    check_rule: CheckRule | None = None,
+    find_hidden: FindHidden | None = None,
+    check_pem: CheckPem | None = None,
 ) -> Loaded:
     """The same for text that is not in a file; `name` says how to call it and where relative paths begin."""
-    return _load(decode(name, text.encode("utf-8", "surrogatepass")), os.path.dirname(name), check_rule, check_pem)
+    source = decode(name, text.encode("utf-8", "surrogatepass"))
+    return _load(source, os.path.dirname(name), check_rule, find_hidden, check_pem)
 
 
-def _load(source: Source, directory: str, check_rule: CheckRule | None, check_pem: CheckPem | None) -> Loaded:
+def _load(
+    source: Source,
+    directory: str,
+    check_rule: CheckRule | None,
+    find_hidden: FindHidden | None,
+    check_pem: CheckPem | None,
+) -> Loaded:
     reading = Reading()
     root = _document(source, reading.problems)
     config = shape.read(root, Config, reading)
@@ -72,6 +88,8 @@ def _load(source: Source, directory: str, check_rule: CheckRule | None, check_pe
     routers.check(config, reading, check_rule)
     if reading.problems:
         raise ConfigError(_tidy(reading.problems))
+    if find_hidden:
+        routers.note_hidden(config, reading, find_hidden)
     return Loaded(config, sorted(_tidy(reading.notes), key=lambda note: note.position), files)
 
 

@@ -12,21 +12,21 @@ from __future__ import annotations
 
 _SAME_FILE = "streamlb reads routers and services from this same file: write them under `http`, `tcp`, `udp`"
 
-_HTTP_LOAD_BALANCER = "strategy healthCheck passiveHealthCheck responseForwarding"
+_HTTP_LOAD_BALANCER = "strategy healthCheck passiveHealthCheck"
 _SPEC = "tls parentRefs ingressClassName"
-_CHILD = "strategy responseForwarding serversTransport middlewares nativeLB nodePortLB healthCheck passiveHealthCheck"
+_CHILD = "strategy serversTransport middlewares nativeLB nodePortLB healthCheck passiveHealthCheck"
 _CHILD_TCP = "tls serversTransport proxyProtocol terminationDelay nativeLB nodePortLB"
 _TRANSPORT = "cipherSuites peerCertURI peerCertSANs spiffe"
 _TIMEOUTS = "readIdleTimeout pingTimeout"
 _TCP_TRANSPORT = "dialKeepAlive terminationDelay proxyProtocol tls"
 
 _UNSUPPORTED = {
-    "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental core spiffe ocsp "
+    "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental spiffe ocsp "
     "tls pilot",
-    "entryPoints.*": "asDefault reusePort allowACMEByPass proxyProtocol http http2 http3 observability",
+    "entryPoints.*": "asDefault reusePort allowACMEByPass proxyProtocol http2 http3 observability",
+    "entryPoints.*.http": "redirections middlewares tls maxHeaderBytes",
     "entryPoints.*.transport": "respondingTimeouts keepAliveMaxTime keepAliveMaxRequests",
     "entryPoints.*.transport.lifeCycle": "requestAcceptGraceTimeout",
-    "entryPoints.*.forwardedHeaders": "connection notAppendXForwardedFor addXForwardedSchemeHeaders",
     "log": "noColor filePath maxSize maxAge maxBackups compress otlp",
     "serversTransport": _TRANSPORT,
     "serversTransport.forwardingTimeouts": _TIMEOUTS,
@@ -39,11 +39,10 @@ _UNSUPPORTED = {
     "providersThrottleDuration precedence",
     "http": "middlewares",
     "tcp": "middlewares",
-    "http.routers.*": "middlewares tls parentRefs observability ruleSyntax",
-    "tcp.routers.*": "middlewares tls ruleSyntax",
+    "http.routers.*": "middlewares tls parentRefs observability",
+    "tcp.routers.*": "middlewares tls",
     "http.services.*": "failover highestRandomWeight middlewares",
     "http.services.*.loadBalancer": _HTTP_LOAD_BALANCER,
-    "http.services.*.loadBalancer.servers.*": "preservePath",
     "http.services.*.weighted": "healthCheck",
     "http.services.*.mirroring": "healthCheck",
     "tcp.services.*.loadBalancer": "proxyProtocol terminationDelay healthCheck",
@@ -85,8 +84,6 @@ _ROUTE_KINDS = ("IngressRoute", "IngressRouteTCP", "IngressRouteUDP")
 
 HARMLESS: dict[str, dict[str, frozenset[str]]] = {
     "http.services.*.loadBalancer": {"strategy": frozenset({"wrr"})},
-    "http.routers.*": {"ruleSyntax": frozenset({"v3", "default"})},
-    "tcp.routers.*": {"ruleSyntax": frozenset({"v3", "default"})},
     **{place: {"strategy": frozenset({"wrr", "RoundRobin"})} for place in _CHILD_PLACES},
     **{f"{kind}.spec": {"ingressClassName": frozenset({"*"})} for kind in _ROUTE_KINDS},
 }

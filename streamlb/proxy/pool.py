@@ -79,7 +79,7 @@ class Dialling:
         if sock is None:
             self._fail(error or UpstreamError(502, "the dial failed", Retry.ALWAYS))
         else:
-            adopt = self._secure if self._pool.server.tls else self._adopt
+            adopt = self._secure if self._pool.server.tls_name else self._adopt
             spawn(adopt(sock), "http: adopt a server connection")
 
     async def _adopt(self, sock: socket.socket) -> None:
@@ -116,7 +116,7 @@ class Dialling:
         left = max(MIN_HANDSHAKE_TIMEOUT, self._due_at - self._pool.loop.time())
         return {
             "ssl": context_of(transport),
-            "server_hostname": transport.server_name or server.host.rstrip("."),
+            "server_hostname": transport.server_name or server.tls_name,
             "ssl_handshake_timeout": left,
             "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT,
         }

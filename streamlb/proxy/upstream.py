@@ -132,7 +132,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        if self.pool.server.tls:
+        if self.pool.server.tls_name:
             self.transport.set_write_buffer_limits(WRITE_LIMIT)
         self.pool.opened(self)
         dialling, self._dialling = self._dialling, None
@@ -157,8 +157,8 @@ class Upstream(asyncio.Protocol):
             return False
         if self._tunnel:
             owner.on_tunnel_end()
-            return not self.pool.server.tls
-        whole = not self.pool.server.tls or said_goodbye(self.transport)
+            return not self.pool.server.tls_name
+        whole = not self.pool.server.tls_name or said_goodbye(self.transport)
         self._lost(None if whole else UpstreamError(502, "connection closed without a TLS goodbye"))
         return False
 

@@ -22,7 +22,7 @@ from streamlb.runtime.snapshot import EntryPointTable, Runtime
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamlb.balance.selection import Node
+    from streamlb.balance.selection import Node, ServerState
     from streamlb.balance.tree import TreeNode
     from streamlb.config import model
     from streamlb.runtime.registry import Registry, Renewal, Transport
@@ -119,17 +119,13 @@ class _Trees:
         children = []
         transport = self._transport(service, balancer)
         for configured in balancer.servers:
-            name = configured.url if self._protocol == "http" else configured.address
-            state = self._renewal.state(self._protocol, service, name, transport)
+            state = self._renewal.state(self._protocol, service, configured.name, transport)
             if self._protocol == "http":
-                scheme, host, port = _split_url(name)
-                host_field = None if balancer.pass_host_header else _field(scheme, host, port)
-                tls = scheme == "https"
-                server = Server(name, host, port, service=service, host_field=host_field, tls=tls, state=state)
+                server = _http_server(configured, service, balancer.pass_host_header, state)
             else:
-                host, port = _split_address(name)
-                server = Server(name, host, port, service=service, state=state)
-            children.append(Child(name, server, configured.weight))
+                host, port = _split_address(configured.address)
+                server = Server(configured.name, host, port, service=service, state=state)
+            children.append(Child(configured.name, server, configured.weight))
         return children
 
     def _transport(self, service: str, balancer: model.LoadBalancer) -> Transport:
@@ -175,6 +171,20 @@ def _sticky(service: str, children: list[Child], cookie: model.Cookie) -> Sticky
     )
     name = cookie_name(cookie.name, f"{bare(service)}@{provider_of(service)}")
     return Sticky(name, [(child.name, child.node) for child in children], attributes)
+
+
+def _http_server(configured: model.Server, service: str, pass_host_header: bool, state: ServerState) -> Server:
+    scheme, host, port = _split_url(configured.url)
+    return Server(
+        configured.name,
+        configured.address or host,
+        port,
+        service=service,
+        host_field=None if pass_host_header else _field(scheme, host, port),
+        prefix=urlsplit(configured.url).path.removesuffix("/").encode() if configured.preserve_path else b"",
+        tls_name=host.rstrip(".") if scheme == "https" else "",
+        state=state,
+    )
 
 
 # --- addresses ---------------------------------------------------------------------------------------------------
@@ -242,5 +252,5 @@ def _routers(
         service = services.get((protocol, qualify(router.service, name)))
         if service is None:
             raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
-        joined.append(Router(name, router.rule, service, router.priority))
+        joined.append(Router(name, router.rule, service, router.priority, config.syntax_of(router)))
     return joined
