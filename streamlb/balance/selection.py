@@ -110,9 +110,10 @@ class Server:
     host, port: where to connect; `host` may be a name that `net.dial` resolves.
     host_field: the `Host` value to send upstream, or None to pass the client's (`passHostHeader`).
     state: across snapshots. pool: for the proxy to hang what it keeps per server, kept in `state`.
+    limits: what the proxy holds exchanges with it to; opaque here.
     """
 
-    __slots__ = ("host", "host_field", "name", "parents", "port", "service", "state")
+    __slots__ = ("host", "host_field", "limits", "name", "parents", "port", "service", "state")
 
     def __init__(
         self,
@@ -122,6 +123,7 @@ class Server:
         *,
         service: str = "",
         host_field: bytes | None = None,
+        limits: Any = None,
         state: ServerState | None = None,
     ) -> None:
         # snapshot
@@ -130,6 +132,7 @@ class Server:
         self.host = host
         self.port = port
         self.host_field = host_field
+        self.limits = limits
         self.parents: list[Parent] = []
         # across snapshots
         self.state = state or ServerState()

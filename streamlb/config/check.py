@@ -2,7 +2,7 @@
 
 What lives here: the order of the steps, and what a valid configuration comes with.
 What must not: the steps themselves (`load.py`, `shape.py`, `entry_points.py`, `kubernetes.py`, `services.py`,
-`routers.py`). Called by the command line and the control process. Specified by docs/reference.md.
+`routers.py`, `timeouts.py`). Called by the command line and the control process. Specified by docs/reference.md.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streamlb.config import entry_points, kubernetes, routers, services, shape
+from streamlb.config import entry_points, kubernetes, routers, services, shape, timeouts
 from streamlb.config.load import decode, find_files, parse, read_bytes, read_source
 from streamlb.config.model import Config
 from streamlb.config.reading import Reading
@@ -62,6 +62,7 @@ def _load(source: Source, directory: str, check_rule: CheckRule | None) -> Loade
     _check_names(config, reading)
     services.check(config, reading)
     routers.check(config, reading, check_rule)
+    timeouts.check(config, reading)
     if reading.problems:
         raise ConfigError(_tidy(reading.problems))
     return Loaded(config, sorted(_tidy(reading.notes), key=lambda note: note.position), files)

@@ -48,14 +48,35 @@ SETTINGS: Any = {"extra": "forbid", "alias_generator": to_camel}
 
 @dataclass(slots=True, kw_only=True)
 class LifeCycle:
+    """What happens after a stop signal: first new connections are still taken, then work in flight may finish."""
+
+    request_accept_grace_timeout: Duration = 0.0
     grace_time_out: Duration = 10.0
 
     __pydantic_config__ = SETTINGS
 
 
 @dataclass(slots=True, kw_only=True)
+class RespondingTimeouts:
+    """Patience with clients; 0 is no limit. `read_timeout` and `write_timeout` are between bytes, not over all."""
+
+    read_header_timeout: Duration = 10.0
+    read_timeout: Duration = 60.0
+    write_timeout: Duration = 0.0
+    idle_timeout: Duration = 180.0
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
 class EntryPointTransport:
+    """`max_connections`: at once, per worker; more wait to be accepted (streamlb's own). 0 is no limit."""
+
     life_cycle: LifeCycle = field(default_factory=LifeCycle)
+    responding_timeouts: RespondingTimeouts = field(default_factory=RespondingTimeouts)
+    keep_alive_max_requests: Annotated[int, Ge(0)] = 0
+    keep_alive_max_time: Duration = 0.0
+    max_connections: Annotated[int, Ge(0)] = 0
 
     __pydantic_config__ = SETTINGS
 
@@ -81,12 +102,22 @@ class UdpOptions:
 
 
 @dataclass(slots=True, kw_only=True)
+class EntryPointHttp:
+    """`max_header_bytes`: of a request's head, its request line included."""
+
+    max_header_bytes: Annotated[int, Ge(1024), Le(1_048_576)] = 32_768
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
 class EntryPoint:
     """`address` as written: `host:port`, `:port`, `[::1]:port`, with `/tcp` (default) or `/udp` behind it."""
 
     address: str
     transport: EntryPointTransport = field(default_factory=EntryPointTransport)
     forwarded_headers: ForwardedHeaders = field(default_factory=ForwardedHeaders)
+    http: EntryPointHttp = field(default_factory=EntryPointHttp)
     udp: UdpOptions = field(default_factory=UdpOptions)
 
     __pydantic_config__ = SETTINGS
@@ -154,6 +185,21 @@ class Providers:
 
 
 @dataclass(slots=True, kw_only=True)
+class Timeouts:
+    """What an HTTP exchange may take (streamlb's own): None is not said here, 0 is no limit.
+
+    request: from the request's head to the last byte of its answer. first_byte: from the end of the request to the
+    head of the answer. idle: without a byte in either direction, while a body or a tunnel is under way.
+    """
+
+    request: Duration | None = None
+    first_byte: Duration | None = None
+    idle: Duration | None = None
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
 class Router:
     """A router of any protocol. `rule` is required for HTTP and TCP and forbidden for UDP (`config/check.py`).
 
@@ -165,6 +211,7 @@ class Router:
     rule: str = ""
     entry_points: list[str] = field(default_factory=list)
     priority: int = 0
+    timeouts: Timeouts | None = None
 
     __pydantic_config__ = SETTINGS
 
@@ -251,11 +298,15 @@ class Mirroring:
 
 @dataclass(slots=True, kw_only=True)
 class Service:
-    """A service of any protocol: exactly one of the kinds is set. What is legal for which protocol: `check.py`."""
+    """A service of any protocol: exactly one of the kinds is set. What is legal for which protocol: `check.py`.
+
+    timeouts: HTTP only; what the router does not say itself.
+    """
 
     load_balancer: LoadBalancer | None = None
     weighted: Weighted | None = None
     mirroring: Mirroring | None = None
+    timeouts: Timeouts | None = None
 
     __pydantic_config__ = SETTINGS
 

@@ -24,9 +24,8 @@ _TRANSPORT = (
 _UNSUPPORTED = {
     "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental core spiffe ocsp "
     "tls pilot",
-    "entryPoints.*": "asDefault reusePort allowACMEByPass proxyProtocol http http2 http3 observability",
-    "entryPoints.*.transport": "respondingTimeouts keepAliveMaxTime keepAliveMaxRequests",
-    "entryPoints.*.transport.lifeCycle": "requestAcceptGraceTimeout",
+    "entryPoints.*": "asDefault reusePort allowACMEByPass proxyProtocol http2 http3 observability",
+    "entryPoints.*.http": "redirections middlewares tls encodeQuerySemicolons sanitizePath encodedCharacters",
     "entryPoints.*.forwardedHeaders": "connection notAppendXForwardedFor addXForwardedSchemeHeaders",
     "log": "noColor filePath maxSize maxAge maxBackups compress otlp",
     "serversTransport": _TRANSPORT,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from streamlb.proxy.mirror import MirrorCopy
     from streamlb.proxy.pool import Dialling
     from streamlb.proxy.upstream import Upstream
+    from streamlb.runtime.limits import Limits, Override
     from streamlb.wire.message import RequestHead, ResponseHead
 
 MAX_EARLY: Final = 64 * 1024
@@ -37,7 +38,7 @@ class Forwarder:
 
     early: body bytes read before a server connection stood. rechunk: the answer ends with its connection, and the
     client gets it chunked, so that its end can be seen. tunnel: a 101 made a relay of the two connections.
-    server_ended: its server has shut its side.
+    server_ended: its server has shut its side. deadline: when the whole exchange must be over, in the loop's time.
     """
 
     __slots__ = (
@@ -47,6 +48,8 @@ class Forwarder:
         "_entry",
         "_exchange",
         "_head",
+        "_limits",
+        "_override",
         "_rechunk",
         "_server",
         "_server_ended",
@@ -54,6 +57,7 @@ class Forwarder:
         "_upstream",
         "_want",
         "client",
+        "deadline",
         "tunnel",
     )
 
@@ -68,6 +72,9 @@ class Forwarder:
         self._head = cast("RequestHead", None)
         self._want = cast("Selection", None)
         self._service = cast("Node", None)
+        self._override: Override | None = None
+        self._limits = cast("Limits", None)
+        self.deadline = NEVER
         self._server: Server | None = None
         self._upstream: Upstream | None = None
         self._dialling: Dialling | None = None
@@ -80,7 +87,8 @@ class Forwarder:
     def start(self, head: RequestHead, data: bytes, done: bool) -> None:
         """A request's head was read, with the first bytes of its body; `done` when they are all."""
         self._head = head
-        self._exchange.begin(client_keeps=head.keep_alive, idempotent=head.idempotent, has_body=not done)
+        keep = head.keep_alive and not self.client.last
+        self._exchange.begin(client_keeps=keep, idempotent=head.idempotent, has_body=not done)
         self._rechunk = False
         self._early = data
         self._want = want = Selection(head.fields.cookie)
@@ -90,13 +98,25 @@ class Forwarder:
             self._answer(404)
             return
         self._service = route.service
+        self._override = route.limits
         server = route.service.pick(want)
         if server is None:
             self._answer(503)
             return
+        self._limit(server)
         self._reach(server)
         if want.mirrors:
             self._copies = self._entry.mirrors.copies(want.mirrors, head, data, done)
+
+    def _limit(self, server: Server) -> None:
+        """Hold the exchange to what its router, its service and the server's load balancer say."""
+        override = self._override
+        limits = self._limits = server.limits if override is None else override.over(server.limits)
+        if limits.request < NEVER:
+            self.deadline = self._entry.clock.after(limits.request)
+            self.client.renew()
+        elif limits.upload is not None and self.client.body is not None:
+            self.client.renew()
 
     def on_request_body(self, data: bytes, done: bool) -> None:
         exchange = self._exchange
@@ -147,9 +167,11 @@ class Forwarder:
             self.client.set_upstream_full(False)
         upstream.start(self, head.method, message, unchunk=head.minor == 0)
         if self._exchange.request_done:
-            limit = self._entry.response_header_timeout
-            if limit:
-                self.client.due_at = self._entry.clock.after(limit)
+            due_at = self._entry.clock.after(self._limits.first_byte)
+            if due_at < self.deadline:
+                self.client.due_at = due_at
+            else:
+                self.client.renew()
 
     def _block(self, server: Server) -> bytes:
         """The fields to send: the client's Host, unless the service replaces it or there is none to pass."""
@@ -162,13 +184,26 @@ class Forwarder:
         return b"".join((b"Host: ", host, b"\r\n", fields.framing_line, fields.expectation, fields.upstream_rest))
 
     def patience(self) -> float:
-        """Seconds the server may take for what is awaited of it now; 0 for any time."""
+        """Seconds the server may take for what is awaited of it now."""
+        limits = self._limits
+        limit = limits.idle
         if self._exchange.answer is Answer.WAITING:
-            limit = self._entry.response_header_timeout
-            if limit and self._upstream is not None:
+            limit = NEVER if self._upstream is None else limits.first_byte
+            if limit < NEVER:
                 return limit
-        half_closed = self.client.eof or self._server_ended
-        return HALF_CLOSED_TIMEOUT if half_closed else 0.0
+        if self.client.eof or self._server_ended:
+            return min(limit, HALF_CLOSED_TIMEOUT)
+        return limit
+
+    def upload_patience(self) -> float:
+        """Seconds the client may take for the next piece of its request's body."""
+        limit = None if self._limits is None else self._limits.upload
+        return self._entry.read_timeout if limit is None else limit
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the whole exchange has taken too long."""
+        return self.deadline <= self._entry.clock.now
 
     def on_dial_failed(self, error: UpstreamError) -> None:
         self._dialling = None
@@ -233,8 +268,14 @@ class Forwarder:
             client.transport.write(encode_chunk(data) if self._rechunk else data)
         if done:
             self._end()
-        elif client.due_at != NEVER and client.eof:
+        elif client.due_at != NEVER and self._is_timed:
             client.renew()
+
+    @property
+    def _is_timed(self) -> bool:
+        """Whether each piece of an answer, or of a tunnel, buys more time."""
+        client = self.client
+        return not client.write_blocked and (client.eof or self._server_ended or self._limits.idle < NEVER)
 
     def on_upstream_lost(self, upstream: Upstream, error: UpstreamError | None) -> None:
         self._upstream = None
@@ -272,6 +313,7 @@ class Forwarder:
         """The answer is written; let go of everything this exchange held."""
         exchange = self._exchange
         exchange.answer = Answer.DONE
+        self.deadline = NEVER
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             if self.client.write_blocked and not upstream.transport.is_closing():
@@ -296,6 +338,7 @@ class Forwarder:
             self._answer(502)
             return
         self.tunnel = True
+        self.deadline = NEVER  # A tunnel is no answer that could be complete.
         self.client.renew()
         self.client.transport.write(head.plain)
         early = self.client.take_inbox()
@@ -307,12 +350,12 @@ class Forwarder:
     def on_client_data(self, data: bytes) -> None:
         if self._upstream is not None:
             self._upstream.transport.write(data)
-            if self._server_ended:
+            if self._is_timed:
                 self.client.renew()
 
     def on_tunnel_data(self, data: bytes) -> None:
         self.client.transport.write(data)
-        if self.client.eof:
+        if self._is_timed:
             self.client.renew()
 
     def on_tunnel_end(self) -> None:
@@ -358,7 +401,8 @@ class Forwarder:
             self.abandon()
             self.client.refuse(408)
         else:
-            self._entry.failed(cast("Server", self._server), UpstreamError(504, "no answer in time"))
+            if self._server is not None:
+                self._entry.failed(self._server, UpstreamError(504, "no answer in time"))
             self._drop_upstream()
             self._answer(504)
 

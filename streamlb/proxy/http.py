@@ -13,7 +13,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from streamlb.observe.throttle import Throttle
-from streamlb.proxy.clock import Clock
+from streamlb.proxy.clock import NEVER, Clock
 from streamlb.proxy.downstream import Downstream
 from streamlb.proxy.mirror import Mirrors
 from streamlb.proxy.pool import Pool
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     import asyncio
 
     from streamlb.balance.selection import Server
+    from streamlb.config.model import EntryPoint
     from streamlb.errors import DownstreamError, UpstreamError
     from streamlb.proxy.live import Live
     from streamlb.routing.router import HttpTable
     from streamlb.runtime.snapshot import World
 
+UNREAD_TIMEOUT: Final = 180.0
+"""Seconds a client may take nothing of its answer, where `writeTimeout` does not say: it holds memory meanwhile."""
 LOG_INTERVAL: Final = 5.0
 """Seconds between two lines about the same trouble with the same server."""
 
@@ -34,7 +37,12 @@ log = logging.getLogger(__name__)
 
 
 class HttpEntry:
-    """One HTTP entry point of one worker; called, it makes the protocol of a new connection."""
+    """One HTTP entry point of one worker; called, it makes the protocol of a new connection.
+
+    head_timeout: seconds for a whole head. read_timeout, write_timeout: seconds between two pieces of a request's
+    body, of an answer the client takes. idle_timeout: seconds between requests. NEVER is no limit.
+    max_head: bytes. wears_out: whether connections end after some requests (`max_requests`) or seconds (`max_age`).
+    """
 
     __slots__ = (
         "_name",
@@ -42,11 +50,19 @@ class HttpEntry:
         "_trusted",
         "_world",
         "clock",
+        "head_timeout",
+        "idle_timeout",
         "live",
         "loop",
+        "max_age",
+        "max_head",
+        "max_requests",
         "mirrors",
+        "read_timeout",
         "server_name",
         "trusts_all",
+        "wears_out",
+        "write_timeout",
     )
 
     def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop, live: Live) -> None:
@@ -59,9 +75,21 @@ class HttpEntry:
         self.mirrors = Mirrors(self)
         self._throttle = Throttle(LOG_INTERVAL)
         self.server_name = socket.gethostname().encode()
-        options = world.runtime.entry_points[name].options.forwarded_headers
-        self.trusts_all = options.insecure
-        self._trusted = [ipaddress.ip_network(text, strict=False) for text in options.trusted_ips]
+        options = world.runtime.entry_points[name].options
+        self.trusts_all = options.forwarded_headers.insecure
+        self._trusted = [ipaddress.ip_network(text, strict=False) for text in options.forwarded_headers.trusted_ips]
+        self._set_limits(options)
+
+    def _set_limits(self, options: EntryPoint) -> None:
+        timeouts = options.transport.responding_timeouts
+        self.head_timeout = timeouts.read_header_timeout or NEVER
+        self.read_timeout = timeouts.read_timeout or NEVER
+        self.write_timeout = timeouts.write_timeout or UNREAD_TIMEOUT
+        self.idle_timeout = timeouts.idle_timeout or NEVER
+        self.max_head = options.http.max_header_bytes
+        self.max_requests = options.transport.keep_alive_max_requests
+        self.max_age = options.transport.keep_alive_max_time
+        self.wears_out = bool(self.max_requests or self.max_age)
 
     def __call__(self) -> Downstream:
         return Downstream(self)
@@ -93,11 +121,6 @@ class HttpEntry:
     def closed(self, connection: Downstream) -> None:
         self.live.discard(connection)
         self.clock.forget(connection)
-
-    @property
-    def response_header_timeout(self) -> float:
-        """Seconds, 0 for none."""
-        return self._world.runtime.config.servers_transport.forwarding_timeouts.response_header_timeout
 
     # --- what went wrong ---------------------------------------------------------------------------------------
 

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
 
 class Route:
-    """Where a router leads: `name` of the router, `service` the node that picks a server."""
+    """Where a router leads: `name` of the router, `service` the node that picks a server.
 
-    __slots__ = ("name", "service")
+    limits: what the router says about timeouts, None for nothing; opaque here.
+    """
 
-    def __init__(self, name: str, service: Any) -> None:
+    __slots__ = ("limits", "name", "service")
+
+    def __init__(self, name: str, service: Any, limits: Any = None) -> None:
         self.name = name
         self.service = service
+        self.limits = limits
 
     def __repr__(self) -> str:
         return f"Route({self.name})"
@@ -43,6 +47,7 @@ class Router(NamedTuple):
     rule: str
     service: Any
     priority: int = 0
+    limits: Any = None
 
 
 class _Entry(NamedTuple):
@@ -67,7 +72,7 @@ class HttpTable:
         rest: list[_Entry] = []
         routes: list[Route] = []
         for rank, (router, rule) in enumerate(_in_order(routers, "http")):
-            route = Route(router.name, router.service)
+            route = Route(router.name, router.service, router.limits)
             routes.append(route)
             hosts = hosts_of(rule)
             if hosts is None:

@@ -17,6 +17,7 @@ from streamlb.balance.tree import Balancer, Child, Mirror
 from streamlb.config.model import PROTOCOLS, bare, provider_of, qualify
 from streamlb.errors import InternalError
 from streamlb.routing.router import HttpTable, Router, TcpTable
+from streamlb.runtime.limits import ANY_TIME, Limits, Override
 from streamlb.runtime.snapshot import EntryPointTable, Runtime
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def build(config: model.Config, registry: Registry, *, worker: int = 0, workers:
     renewal = registry.renew()
     services: dict[tuple[str, str], Node] = {}
     for protocol in PROTOCOLS:
-        trees = _Trees(protocol, config.section(protocol).services, renewal, worker, workers)
+        trees = _Trees(protocol, config, renewal, worker, workers)
         for name in config.section(protocol).services:
             services[protocol, name] = trees.node(name)
     entry_points = {name: _table(name, config, services) for name in config.entry_points}
@@ -51,13 +52,13 @@ def build(config: model.Config, registry: Registry, *, worker: int = 0, workers:
 class _Trees:
     """The services of one protocol in the making; a service that two parents share is one node."""
 
-    __slots__ = ("_heights", "_open", "_protocol", "_renewal", "_services", "_worker", "_workers", "nodes")
+    __slots__ = ("_heights", "_limits", "_open", "_protocol", "_renewal", "_services", "_worker", "_workers", "nodes")
 
-    def __init__(
-        self, protocol: str, services: dict[str, model.Service], renewal: Renewal, worker: int, workers: int
-    ) -> None:
+    def __init__(self, protocol: str, config: model.Config, renewal: Renewal, worker: int, workers: int) -> None:
         self._protocol = protocol
-        self._services = services
+        self._services = config.section(protocol).services
+        first_byte = config.servers_transport.forwarding_timeouts.response_header_timeout
+        self._limits = Limits(first_byte=first_byte or ANY_TIME)
         self._renewal = renewal
         self._worker = worker
         self._workers = workers
@@ -92,7 +93,7 @@ class _Trees:
     def _make(self, name: str, service: model.Service) -> TreeNode:
         if service.load_balancer is not None:
             balancer = service.load_balancer
-            return self._balancer(name, self._servers(name, balancer), balancer.sticky)
+            return self._balancer(name, self._servers(name, balancer, service.timeouts), balancer.sticky)
         if service.weighted is not None:
             children = [
                 Child(bare(child.name), self.node(qualify(child.name, name)), child.weight)
@@ -114,8 +115,9 @@ class _Trees:
         self._renewal.resume(self._protocol, balancer)
         return balancer
 
-    def _servers(self, service: str, balancer: model.LoadBalancer) -> list[Child]:
+    def _servers(self, service: str, balancer: model.LoadBalancer, timeouts: model.Timeouts | None) -> list[Child]:
         children = []
+        limits = self._limits.under(timeouts)
         for configured in balancer.servers:
             name = configured.url if self._protocol == "http" else configured.address
             host, port = _split_url(name) if self._protocol == "http" else _split_address(name)
@@ -125,6 +127,7 @@ class _Trees:
                 port,
                 service=service,
                 host_field=None if balancer.pass_host_header or self._protocol != "http" else _field(host, port),
+                limits=limits,
                 state=self._renewal.state(self._protocol, service, name),
             )
             children.append(Child(name, server, configured.weight))
@@ -222,5 +225,12 @@ def _routers(
         service = services.get((protocol, qualify(router.service, name)))
         if service is None:
             raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
-        joined.append(Router(name, router.rule, service, router.priority))
+        limits = _override(router, config.section(protocol).services[qualify(router.service, name)])
+        joined.append(Router(name, router.rule, service, router.priority, limits))
     return joined
+
+
+def _override(router: model.Router, service: model.Service) -> Override | None:
+    """What is said about timeouts above the load balancers; a router wins over the service it names."""
+    said = [timeouts for timeouts in (service.timeouts, router.timeouts) if timeouts is not None]
+    return Override(*said) if said else None

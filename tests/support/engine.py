@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from streamlb.config.model import (
     Config,
     EntryPoint,
+    EntryPointTransport,
     ForwardedHeaders,
     ForwardingTimeouts,
     LoadBalancer,
     MirrorChild,
     Mirroring,
+    RespondingTimeouts,
     Router,
     Section,
     Server,
     ServersTransport,
     Service,
+    Timeouts,
 )
 from streamlb.net.tasks import spawn
 from streamlb.proxy.http import HttpEntry
@@ -94,6 +97,11 @@ def mirrored(main: int, mirror: int, percent: int = 100, **options: Any) -> dict
     }
 
 
+def patience(**timeouts: float) -> EntryPointTransport:
+    """An entry point's patience with clients."""
+    return EntryPointTransport(responding_timeouts=RespondingTimeouts(**timeouts))
+
+
 @contextlib.asynccontextmanager
 async def http_engine(
     *ports: int,
@@ -105,16 +113,22 @@ async def http_engine(
     answer_timeout: float = 5.0,
     host: str = "127.0.0.1",
     pass_host_header: bool = True,
+    transport: EntryPointTransport | None = None,
+    router_timeouts: Timeouts | None = None,
 ) -> AsyncIterator[Engine]:
     """Serve `services["app"]` (by default the origins at `ports`) to every request that `rule` takes."""
     timeouts = ForwardingTimeouts(dial_timeout=dial_timeout, response_header_timeout=answer_timeout)
     config = Config(
         entry_points={
-            "web": EntryPoint(address=f"{host}:1", forwarded_headers=ForwardedHeaders(trusted_ips=trusted or []))
+            "web": EntryPoint(
+                address=f"{host}:1",
+                forwarded_headers=ForwardedHeaders(trusted_ips=trusted or []),
+                transport=transport or EntryPointTransport(),
+            )
         },
         servers_transport=ServersTransport(max_idle_conns_per_host=max_idle, forwarding_timeouts=timeouts),
         http=Section(
-            routers={"all": Router(rule=rule, service="app")},
+            routers={"all": Router(rule=rule, service="app", timeouts=router_timeouts)},
             services=services or {"app": servers(*ports, pass_host_header=pass_host_header)},
         ),
     )
