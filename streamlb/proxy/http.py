@@ -45,7 +45,6 @@ class HttpEntry:
     """
 
     __slots__ = (
-        "_name",
         "_throttle",
         "_trusted",
         "_world",
@@ -58,6 +57,7 @@ class HttpEntry:
         "max_head",
         "max_requests",
         "mirrors",
+        "name",
         "read_timeout",
         "server_name",
         "trusts_all",
@@ -68,7 +68,7 @@ class HttpEntry:
     def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop, live: Live) -> None:
         # worker
         self._world = world
-        self._name = name
+        self.name = name
         self.loop = loop
         self.live = live
         self.clock = Clock(loop)
@@ -97,7 +97,7 @@ class HttpEntry:
     @property
     def table(self) -> HttpTable | None:
         """The routers of this moment; read once per request."""
-        table = self._world.runtime.entry_points.get(self._name)
+        table = self._world.runtime.entry_points.get(self.name)
         return table.http if table is not None else None
 
     def trusts(self, peer: str) -> bool:
@@ -125,7 +125,7 @@ class HttpEntry:
     # --- what went wrong ---------------------------------------------------------------------------------------
 
     def refused(self, peer: str, error: DownstreamError) -> None:
-        log.debug("%s: refused a request from %s: %s", self._name, peer, error)
+        log.debug("%s: refused a request from %s: %s", self.name, peer, error)
 
     def failed(self, server: Server, error: UpstreamError) -> None:
         server.state.failures += 1

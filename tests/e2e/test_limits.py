@@ -5,14 +5,16 @@ The story: what is over a limit waits or is refused with a plain answer; nobody 
 
 from __future__ import annotations
 
+import socket
 import time
+from signal import SIGTERM
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.configs import entry_point
 from tests.support.http import Client, Recorder, raw_http
-from tests.support.programs import running_streamlb
+from tests.support.programs import running_streamlb, running_whoami
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,3 +90,86 @@ def test_a_request_line_over_the_limit_is_414(roomy_and_strict: tuple[int, int])
     _, strict = roomy_and_strict
     assert raw_http(strict, b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"x" * 3_000)).split()[1] == b"414"
     assert raw_http(strict, b"GET /%b" % (b"x" * 3_000)).split()[1] == b"414"
+
+
+# --- connections at once ---------------------------------------------------------------------------------------------
+
+
+def hears_nothing(sock: socket.socket, seconds: float = 0.4) -> bool:
+    """Whether nothing at all comes for a while: no answer, no end."""
+    sock.settimeout(seconds)
+    try:
+        sock.recv(1, socket.MSG_PEEK)
+    except TimeoutError:
+        return True
+    finally:
+        sock.settimeout(10)
+    return False
+
+
+def test_over_the_limit_clients_wait_and_nobody_is_cut() -> None:
+    port, address = entry_point()
+    with (
+        Recorder() as origin,
+        running_streamlb(config(address, origin.port, ", transport: {maxConnections: 2}")) as proxy,
+        Client(port) as first,
+        Client(port) as second,
+    ):
+        assert [first.request().status, second.request().status] == [200, 200]
+        with Client(port) as third, Client(port) as fourth:
+            for waiting in (third, fourth):
+                waiting.sock.sendall(b"GET /waited HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert hears_nothing(third.sock)
+            assert [first.request().status, second.request().status] == [200, 200]
+            first.sock.close()
+            assert third.reply().status == 200
+            assert hears_nothing(fourth.sock)
+            second.sock.close()
+            assert fourth.reply().status == 200
+        with Client(port) as fifth:
+            assert fifth.request().status == 200
+        assert "entry point web: 2 connections are open, others wait" in proxy.log()
+
+
+def test_the_limit_holds_for_tcp_routers_too() -> None:
+    port, address = entry_point()
+    with running_whoami("v1", http=False, tcp=True) as whoami:
+        text = f"""
+entryPoints: {{echo: {{address: "{address}", transport: {{maxConnections: 1}}}}}}
+tcp:
+  routers: {{all: {{rule: "HostSNI(`*`)", service: app}}}}
+  services: {{app: {{loadBalancer: {{servers: [{{address: "127.0.0.1:{whoami.tcp_port}"}}]}}}}}}
+"""
+        with (
+            running_streamlb(text),
+            socket.create_connection(("127.0.0.1", port), 10) as first,
+            socket.create_connection(("127.0.0.1", port), 10) as second,
+        ):
+            first.sendall(b"hello")
+            second.sendall(b"hello")
+            assert first.recv(100) == b"v1: hello"
+            assert hears_nothing(second)
+            first.shutdown(socket.SHUT_WR)
+            assert first.recv(100) == b""
+            assert second.recv(100) == b"v1: hello"
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+def test_after_a_stop_signal_requests_are_taken_for_a_while() -> None:
+    port, address = entry_point()
+    options = ", transport: {lifeCycle: {requestAcceptGraceTimeout: 1s, graceTimeOut: 5s}}"
+    with Recorder() as origin, running_streamlb(config(address, origin.port, options)) as proxy, Client(port) as client:
+        assert client.request().status == 200
+        proxy.signal(SIGTERM)
+        stopped_at = time.monotonic()
+        proxy.wait_for("SIGTERM: accepting for 1 s more, then work in flight has 5 s")
+        with Client(port) as another:
+            assert another.request().value("Connection") is None
+        assert client.request().status == 200
+        assert client.sock.recv(1) == b""
+        assert 0.9 < time.monotonic() - stopped_at < 3
+        with pytest.raises(ConnectionError):
+            Client(port)
+        assert proxy.wait() == 0
