@@ -240,11 +240,25 @@ class Sticky:
 
 @dataclass(slots=True, kw_only=True)
 class Server:
-    """`url` for HTTP (`http://host:port`), `address` for TCP and UDP (`host:port`)."""
+    """`url` for HTTP (`http://host:port`), `address` for TCP and UDP (`host:port`).
+
+    max_connections: requests (HTTP) or connections (TCP) at once, per worker; 0 is no limit (streamlb's own).
+    """
 
     url: str = ""
     address: str = ""
     weight: Weight = 1
+    max_connections: Annotated[int, Ge(0)] = 0
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class Queue:
+    """Who waits while all servers have their `max_connections`, per worker (streamlb's own)."""
+
+    max_size: Annotated[int, Ge(0), Le(1_000_000)] = 1_000
+    timeout: Duration = 10.0
 
     __pydantic_config__ = SETTINGS
 
@@ -254,6 +268,7 @@ class LoadBalancer:
     servers: list[Server] = field(default_factory=list)
     sticky: Sticky | None = None
     pass_host_header: bool = True
+    queue: Queue = field(default_factory=Queue)
 
     __pydantic_config__ = SETTINGS
 

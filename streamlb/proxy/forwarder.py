@@ -18,6 +18,7 @@ from streamlb.wire.body import LAST_CHUNK, encode_chunk
 from streamlb.wire.message import CHUNKED, UNTIL_CLOSE
 
 if TYPE_CHECKING:
+    from streamlb.balance.queue import Queue
     from streamlb.balance.selection import Node, Server
     from streamlb.proxy.downstream import Downstream
     from streamlb.proxy.http import HttpEntry
@@ -38,7 +39,8 @@ class Forwarder:
 
     early: body bytes read before a server connection stood. rechunk: the answer ends with its connection, and the
     client gets it chunked, so that its end can be seen. tunnel: a 101 made a relay of the two connections.
-    server_ended: its server has shut its side. deadline: when the whole exchange must be over, in the loop's time.
+    server_ended: its server has shut its side. queue: where it waits for a place at a server.
+    deadline: when the wait in the queue, or else the whole exchange, must be over, in the loop's time.
     """
 
     __slots__ = (
@@ -50,12 +52,14 @@ class Forwarder:
         "_head",
         "_limits",
         "_override",
+        "_queue",
         "_rechunk",
         "_server",
         "_server_ended",
         "_service",
         "_upstream",
         "_want",
+        "_whole",
         "client",
         "deadline",
         "tunnel",
@@ -74,7 +78,8 @@ class Forwarder:
         self._service = cast("Node", None)
         self._override: Override | None = None
         self._limits = cast("Limits", None)
-        self.deadline = NEVER
+        self.deadline = self._whole = NEVER
+        self._queue: Queue | None = None
         self._server: Server | None = None
         self._upstream: Upstream | None = None
         self._dialling: Dialling | None = None
@@ -101,22 +106,65 @@ class Forwarder:
         self._override = route.limits
         server = route.service.pick(want)
         if server is None:
-            self._answer(503)
-            return
-        self._limit(server)
-        self._reach(server)
-        if want.mirrors:
-            self._copies = self._entry.mirrors.copies(want.mirrors, head, data, done)
+            self._wait()
+        else:
+            self._begin(server, data)
 
-    def _limit(self, server: Server) -> None:
-        """Hold the exchange to what its router, its service and the server's load balancer say."""
+    def _begin(self, server: Server, data: bytes) -> None:
+        """The first server is picked; `data` is what there is of the body."""
+        self._limit(server.limits)
+        self._reach(server)
+        want = self._want
+        if want.mirrors and not want.retried:
+            done = self._exchange.request_done
+            self._copies = self._entry.mirrors.copies(want.mirrors, self._head, data, done)
+
+    def _limit(self, theirs: Limits) -> None:
+        """Hold the exchange to what its router, its service and the load balancer say."""
         override = self._override
-        limits = self._limits = server.limits if override is None else override.over(server.limits)
+        limits = self._limits = theirs if override is None else override.over(theirs)
         if limits.request < NEVER:
-            self.deadline = self._entry.clock.after(limits.request)
+            if self.deadline == NEVER:
+                self.deadline = self._entry.clock.after(limits.request)
             self.client.renew()
         elif limits.upload is not None and self.client.body is not None:
             self.client.renew()
+
+    # --- the queue ---------------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Nobody was picked: wait for a place, if that is all there is to wait for."""
+        queue = self._want.queue
+        if queue is None:
+            self._answer(503)
+        elif not queue.join(self, self._want.wanted):
+            self._entry.turned_away(queue.name, "its queue is full")
+            self._answer(503)
+        else:
+            self._queue = queue
+            self._limit(queue.limits)
+            self._whole = self.deadline
+            self.deadline = min(self._whole, self._entry.clock.after(queue.timeout))
+            self.client.renew()
+
+    def on_room(self) -> None:
+        self._queue = None
+        self.deadline, self._whole = self._whole, NEVER
+        self._want.again()
+        self.client.renew()
+        server = self._service.pick(self._want)
+        if server is None:
+            self._wait()
+        else:
+            self._begin(server, self._early)
+
+    def _leave_queue(self) -> None:
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            queue.leave(self)
+            self.deadline, self._whole = self._whole, NEVER
+
+    # --- the request's way -------------------------------------------------------------------------------------
 
     def on_request_body(self, data: bytes, done: bool) -> None:
         exchange = self._exchange
@@ -197,6 +245,8 @@ class Forwarder:
 
     def upload_patience(self) -> float:
         """Seconds the client may take for the next piece of its request's body."""
+        if self.client.upstream_full and self._upstream is None:
+            return NEVER  # It may not go on before a server is reached, which has a limit of its own.
         limit = None if self._limits is None else self._limits.upload
         return self._entry.read_timeout if limit is None else limit
 
@@ -214,6 +264,10 @@ class Forwarder:
             other = self._service.pick(self._want)
             if other is not None:
                 self._reach(other)
+                return
+            if self._want.queue is not None:
+                self._leave_server()
+                self._wait()
                 return
         self._answer(error.status)
 
@@ -388,13 +442,18 @@ class Forwarder:
 
     def abandon(self) -> None:
         """The client is gone."""
+        self._leave_queue()
         self._drop_copies()
         self._drop_upstream()
         self._leave_server()
 
     def on_due(self) -> None:
         """A deadline of the exchange has passed."""
-        if self._exchange.answer is not Answer.WAITING:
+        if self._queue is not None and self.overdue:
+            self._entry.turned_away(self._queue.name, "a request waited too long for a server")
+            self._leave_queue()
+            self._answer(504 if self.overdue else 503)
+        elif self._exchange.answer is not Answer.WAITING:
             self._drop_upstream()
             self.client.cut()
         elif not self._exchange.request_done and not self.client.upstream_full:
@@ -438,4 +497,4 @@ class Forwarder:
     def _leave_server(self) -> None:
         server, self._server = self._server, None
         if server is not None:
-            server.state.active -= 1
+            server.leave()

@@ -127,6 +127,13 @@ class HttpEntry:
     def refused(self, peer: str, error: DownstreamError) -> None:
         log.debug("%s: refused a request from %s: %s", self.name, peer, error)
 
+    def turned_away(self, service: str, reason: str) -> None:
+        """A request was answered 503 for want of a place at a server."""
+        count = self._throttle.admit((service, reason), self.loop.time())
+        if count:
+            often = f" ({count} times)" if count > 1 else ""
+            log.warning("service %s: all servers have their maxConnections, %s%s", service, reason, often)
+
     def failed(self, server: Server, error: UpstreamError) -> None:
         server.state.failures += 1
         count = self._throttle.admit((server, error.reason), self.loop.time())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from streamlb.balance.queue import Queue
 from streamlb.balance.quota import Quota
 from streamlb.balance.selection import MirrorOrder, Server
 from streamlb.balance.sticky import Attributes, Sticky, cookie_name
@@ -93,7 +94,9 @@ class _Trees:
     def _make(self, name: str, service: model.Service) -> TreeNode:
         if service.load_balancer is not None:
             balancer = service.load_balancer
-            return self._balancer(name, self._servers(name, balancer, service.timeouts), balancer.sticky)
+            limits = self._limits.under(service.timeouts)
+            queue = _queue(name, balancer, limits)
+            return self._balancer(name, self._servers(name, balancer, limits, queue), balancer.sticky, queue)
         if service.weighted is not None:
             children = [
                 Child(bare(child.name), self.node(qualify(child.name, name)), child.weight)
@@ -104,20 +107,22 @@ class _Trees:
             return self._mirror(name, service.mirroring)
         raise InternalError(f"{self._protocol} service {name} is of no kind")
 
-    def _balancer(self, name: str, children: list[Child], sticky: model.Sticky | None) -> Balancer:
+    def _balancer(
+        self, name: str, children: list[Child], sticky: model.Sticky | None, queue: Queue | None = None
+    ) -> Balancer:
         balancer = Balancer(
             name,
             children,
             sticky=_sticky(name, children, sticky.cookie) if sticky and self._protocol == "http" else None,
+            queue=queue,
             worker=self._worker,
             workers=self._workers,
         )
         self._renewal.resume(self._protocol, balancer)
         return balancer
 
-    def _servers(self, service: str, balancer: model.LoadBalancer, timeouts: model.Timeouts | None) -> list[Child]:
+    def _servers(self, service: str, balancer: model.LoadBalancer, limits: Limits, queue: Queue | None) -> list[Child]:
         children = []
-        limits = self._limits.under(timeouts)
         for configured in balancer.servers:
             name = configured.url if self._protocol == "http" else configured.address
             host, port = _split_url(name) if self._protocol == "http" else _split_address(name)
@@ -128,6 +133,8 @@ class _Trees:
                 service=service,
                 host_field=None if balancer.pass_host_header or self._protocol != "http" else _field(host, port),
                 limits=limits,
+                max_connections=configured.max_connections,
+                queue=queue,
                 state=self._renewal.state(self._protocol, service, name),
             )
             children.append(Child(name, server, configured.weight))
@@ -148,6 +155,12 @@ class _Trees:
             return Quota(percent, self._worker, self._workers)
 
         return self._renewal.quota(self._protocol, service, mirror, percent, make)
+
+
+def _queue(service: str, balancer: model.LoadBalancer, limits: Limits) -> Queue | None:
+    if not any(server.max_connections for server in balancer.servers):
+        return None
+    return Queue(service, balancer.queue.max_size, balancer.queue.timeout, limits)
 
 
 def _sticky(service: str, children: list[Child], cookie: model.Cookie) -> Sticky[TreeNode]:

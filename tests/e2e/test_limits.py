@@ -5,19 +5,27 @@ The story: what is over a limit waits or is refused with a plain answer; nobody 
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import socket
+import struct
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from signal import SIGTERM
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.configs import entry_point
-from tests.support.http import Client, Recorder, raw_http
+from tests.support.http import Client, Recorder, elapsed, http_get, ok, raw_http
 from tests.support.programs import running_streamlb, running_whoami
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.http import Recorded, Script
 
 
 def config(address: str, origin: int, entry: str = "", server: str = "", balancer: str = "") -> str:
@@ -28,6 +36,12 @@ http:
   services:
     app: {{loadBalancer: {{servers: [{{url: "http://127.0.0.1:{origin}"{server}}}]{balancer}}}}}
 """
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory a process holds."""
+    fields = Path(f"/proc/{pid}/statm").read_text().split()
+    return int(fields[1]) * resource.getpagesize()
 
 
 # --- connections that wear out ---------------------------------------------------------------------------------------
@@ -152,6 +166,146 @@ tcp:
             first.shutdown(socket.SHUT_WR)
             assert first.recv(100) == b""
             assert second.recv(100) == b"v1: hello"
+
+
+# --- places at a server ----------------------------------------------------------------------------------------------
+
+
+class Counted:
+    """An origin's script that takes its time, and counts how many requests are with it at once."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.now = self.most = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Recorded) -> Script:
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(self.seconds)
+        with self._lock:
+            self.now -= 1
+        return ok()
+
+
+def visit(port: int, count: int, stagger: float = 0.05) -> list[tuple[int, float]]:
+    """Status and duration of `count` requests that begin one soon after the other."""
+
+    def one(number: int) -> tuple[int, float]:
+        time.sleep(number * stagger)
+        started_at = time.monotonic()
+        status = http_get(port, f"/{number}").status
+        return status, time.monotonic() - started_at
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def test_over_its_limit_a_server_is_waited_for_in_turn() -> None:
+    port, address = entry_point()
+    script = Counted(0.1)
+    with Recorder(script) as origin, running_streamlb(config(address, origin.port, server=", maxConnections: 2")):
+        replies = visit(port, 12, stagger=0.01)
+    assert [status for status, _ in replies] == [200] * 12
+    assert (script.most, len(origin.requests)) == (2, 12)
+    assert origin.targets()[2:] == [f"/{number}" for number in range(2, 12)]
+
+
+def test_a_full_queue_is_503_at_once_and_a_long_wait_503_later() -> None:
+    port, address = entry_point()
+    limited = {"server": ", maxConnections: 1", "balancer": ", queue: {maxSize: 1, timeout: 500ms}"}
+    with Recorder(Counted(1.5)) as origin, running_streamlb(config(address, origin.port, **limited)) as proxy:
+        first, second, third = visit(port, 3)
+        assert (first[0], second[0], third[0]) == (200, 503, 503)
+        assert 0.5 <= second[1] < 1.4
+        assert third[1] < 0.3
+        assert len(origin.requests) == 1
+        assert "service app: all servers have their maxConnections, its queue is full" in proxy.log()
+        assert "service app: all servers have their maxConnections, a request waited too long" in proxy.log()
+
+
+def test_who_leaves_the_queue_takes_no_place() -> None:
+    port, address = entry_point()
+    with Recorder(Counted(0.6)) as origin:
+        text = config(address, origin.port, server=", maxConnections: 1")
+        with running_streamlb(text), Client(port) as first, Client(port) as third:
+            with Client(port) as second:
+                for client, target in ((first, "/first"), (second, "/second"), (third, "/third")):
+                    client.sock.sendall(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                    time.sleep(0.1)
+                # A reset: who only shuts his side may be waiting for the answer all the same.
+                second.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            assert [first.reply().status, third.reply().status] == [200, 200]
+        assert origin.targets() == ["/first", "/third"]
+
+
+def test_tcp_connections_wait_for_a_place_too() -> None:
+    port, address = entry_point()
+    with running_whoami("v1", http=False, tcp=True) as whoami:
+        text = f"""
+entryPoints: {{echo: {{address: "{address}"}}}}
+tcp:
+  routers: {{all: {{rule: "HostSNI(`*`)", service: app}}}}
+  services:
+    app:
+      loadBalancer:
+        servers: [{{address: "127.0.0.1:{whoami.tcp_port}", maxConnections: 1}}]
+        queue: {{maxSize: 1, timeout: 1s}}
+"""
+        with (
+            running_streamlb(text) as proxy,
+            socket.create_connection(("127.0.0.1", port), 10) as first,
+            socket.create_connection(("127.0.0.1", port), 10) as second,
+        ):
+            first.sendall(b"hello")
+            second.sendall(b"hello")
+            assert first.recv(100) == b"v1: hello"
+            assert hears_nothing(second, 0.3)
+            with socket.create_connection(("127.0.0.1", port), 10) as third:
+                assert third.recv(1) == b""  # There is no room to wait in.
+            first.shutdown(socket.SHUT_WR)
+            assert first.recv(100) == b""
+            assert second.recv(100) == b"v1: hello"
+            with socket.create_connection(("127.0.0.1", port), 10) as fourth:
+                assert 1 <= elapsed(lambda: fourth.recv(1)) < 2
+            assert "router all: no server of service app has a place" in proxy.log()
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def flood(sock: socket.socket, data: bytes) -> None:
+    """Send until nothing more goes through for a while."""
+    sock.settimeout(0.5)
+    with contextlib.suppress(TimeoutError):
+        while True:
+            sock.sendall(data)
+
+
+def test_two_sides_that_send_and_do_not_read_cost_what_the_reference_says() -> None:
+    count, cap = 24, 1.5 * (1 << 20)
+    port, address = entry_point()
+    big = b"x" * 1_000_000
+    rest = b"X: %b\r\nContent-Length: 9999999999\r\n\r\n" % (b"y" * 30_000)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as origin,
+        running_streamlb(config(address, origin.getsockname()[1])) as proxy,
+        contextlib.ExitStack() as stack,
+    ):
+        assert raw_http(port, b"BAD\r\n\r\n")
+        [worker] = proxy.workers()
+        before = resident(worker)
+        ends = []
+        for _ in range(count):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+            client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\n" + rest)
+            server = stack.enter_context(origin.accept()[0])
+            server.sendall(b"HTTP/1.1 200 OK\r\n" + rest)
+            ends += [client, server]
+        with ThreadPoolExecutor(len(ends)) as pool:
+            list(pool.map(lambda sock: flood(sock, big), ends))
+        assert resident(worker) - before < count * cap
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------
