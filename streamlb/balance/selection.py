@@ -122,6 +122,7 @@ class Server:
     name: the server as configured (its URL or address); key of stickiness inside a load balancer.
     host, port: where to connect; `host` may be a name that `net.dial` resolves.
     host_field: the `Host` value to send upstream, or None to pass the client's (`passHostHeader`).
+    prefix: what stands before the path of each request (`preservePath`), without a slash at its end.
     state: across snapshots. pool: for the proxy to hang what it keeps per server, kept in `state`.
     limits: what the proxy holds exchanges with it to; opaque here.
     max_connections: conversations at once, 0 for any number. queue: who waits for a place, if that is limited.
@@ -135,6 +136,7 @@ class Server:
         "name",
         "parents",
         "port",
+        "prefix",
         "queue",
         "service",
         "state",
@@ -148,6 +150,7 @@ class Server:
         *,
         service: str = "",
         host_field: bytes | None = None,
+        prefix: bytes = b"",
         limits: Any = None,
         max_connections: int = 0,
         queue: Queue | None = None,
@@ -159,6 +162,7 @@ class Server:
         self.host = host
         self.port = port
         self.host_field = host_field
+        self.prefix = prefix
         self.limits = limits
         self.max_connections = max_connections
         self.queue = queue

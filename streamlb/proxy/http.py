@@ -17,6 +17,7 @@ from streamlb.proxy.clock import NEVER, Clock
 from streamlb.proxy.downstream import Downstream
 from streamlb.proxy.mirror import Mirrors
 from streamlb.proxy.pool import Pool
+from streamlb.wire.policy import RequestPolicy
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,6 +50,7 @@ class HttpEntry:
         "_trusted",
         "_world",
         "clock",
+        "forwarding",
         "head_timeout",
         "idle_timeout",
         "live",
@@ -58,6 +60,7 @@ class HttpEntry:
         "max_requests",
         "mirrors",
         "name",
+        "policy",
         "read_timeout",
         "server_name",
         "trusts_all",
@@ -76,8 +79,10 @@ class HttpEntry:
         self._throttle = Throttle(LOG_INTERVAL)
         self.server_name = socket.gethostname().encode()
         options = world.runtime.entry_points[name].options
-        self.trusts_all = options.forwarded_headers.insecure
-        self._trusted = [ipaddress.ip_network(text, strict=False) for text in options.forwarded_headers.trusted_ips]
+        self.policy = request_policy(options)
+        self.forwarding = options.forwarded_headers
+        self.trusts_all = self.forwarding.insecure
+        self._trusted = [ipaddress.ip_network(text, strict=False) for text in self.forwarding.trusted_ips]
         self._set_limits(options)
 
     def _set_limits(self, options: EntryPoint) -> None:
@@ -140,3 +145,24 @@ class HttpEntry:
         if count:
             often = f" ({count} times)" if count > 1 else ""
             log.warning("service %s: server %s: %s%s", server.service, server.name, error.reason, often)
+
+
+def request_policy(options: EntryPoint) -> RequestPolicy:
+    """What an entry point's options say about requests that can be read."""
+    allowed, forwarded = options.http.encoded_characters, options.forwarded_headers
+    escapes = {
+        b"2F": allowed.allow_encoded_slash,
+        b"5C": allowed.allow_encoded_back_slash,
+        b"00": allowed.allow_encoded_null_character,
+        b"3B": allowed.allow_encoded_semicolon,
+        b"25": allowed.allow_encoded_percent,
+        b"3F": allowed.allow_encoded_question_mark,
+        b"23": allowed.allow_encoded_hash,
+    }
+    return RequestPolicy(
+        sanitize=options.http.sanitize_path,
+        encode_semicolons=options.http.encode_query_semicolons,
+        refused=frozenset(digits for digits, is_allowed in escapes.items() if not is_allowed),
+        underscores=options.http.underscore_headers_strategy,
+        kept_hops=frozenset(name.lower().encode() for name in forwarded.connection),
+    )

@@ -132,6 +132,7 @@ class _Trees:
                 port,
                 service=service,
                 host_field=None if balancer.pass_host_header or self._protocol != "http" else _field(host, port),
+                prefix=urlsplit(name).path.removesuffix("/").encode() if configured.preserve_path else b"",
                 limits=limits,
                 max_connections=configured.max_connections,
                 queue=queue,
@@ -239,7 +240,8 @@ def _routers(
         if service is None:
             raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
         limits = _override(router, config.section(protocol).services[qualify(router.service, name)])
-        joined.append(Router(name, router.rule, service, router.priority, limits))
+        syntax = config.syntax_of(router)
+        joined.append(Router(name, router.rule, service, router.priority, syntax, limits))
     return joined
 
 

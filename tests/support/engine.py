@@ -16,6 +16,7 @@ from unittest import mock
 from streamlb.config.model import (
     Config,
     EntryPoint,
+    EntryPointHttp,
     EntryPointTransport,
     ForwardedHeaders,
     ForwardingTimeouts,
@@ -112,6 +113,8 @@ async def http_engine(
     services: dict[str, Service] | None = None,
     rule: str = "PathPrefix(`/`) || Method(`OPTIONS`)",
     trusted: list[str] | None = None,
+    forwarded: ForwardedHeaders | None = None,
+    http: EntryPointHttp | None = None,
     max_idle: int = 200,
     dial_timeout: float = 5.0,
     answer_timeout: float = 5.0,
@@ -126,7 +129,8 @@ async def http_engine(
         entry_points={
             "web": EntryPoint(
                 address=f"{host}:1",
-                forwarded_headers=ForwardedHeaders(trusted_ips=trusted or []),
+                forwarded_headers=forwarded or ForwardedHeaders(trusted_ips=trusted or []),
+                http=http or EntryPointHttp(),
                 transport=transport or EntryPointTransport(),
             )
         },
