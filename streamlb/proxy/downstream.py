@@ -206,8 +206,8 @@ class Downstream(asyncio.Protocol):
             self.refuse(414 if data.find(b"\r\n", 0, longest) < 0 else 431)
         elif find_flaw(data, max(known - 2, 0)) is not None:
             self.refuse(400)  # Its end might never come: TLS, or another language.
-        elif self.due_at > (latest := self.entry.clock.after(self.entry.head_timeout)):
-            self.due_at = latest
+        elif not known and self.entry.head_timeout < NEVER:
+            self.due_at = self.entry.clock.after(self.entry.head_timeout)
 
     def _read_head(self, data: bytes, end: int) -> RequestHead | None:
         """The head in `data[:end]`, or None after a refusal. Hot."""

@@ -114,6 +114,20 @@ async def test_a_body_that_waits_is_held_back_without_a_deadline_of_its_own() ->
 
 
 @on_both_loops
+async def test_a_head_that_begins_late_has_all_its_time() -> None:
+    with recording() as origin:
+        options = patience(idle_timeout=0.5, read_header_timeout=5.0)
+        async with http_engine(origin.port, transport=options) as engine:
+            with socket.create_connection(("127.0.0.1", engine.port), 10) as sock:
+                for piece in (b"GET / HTTP/1.1\r\n", b"Host: a\r\n", b"Connection: close\r\n\r\n"):
+                    await asyncio.sleep(0.4)
+                    sock.sendall(piece)
+                    await asyncio.sleep(0.1)
+                received = await off_loop(lambda: b"".join(iter(lambda: sock.recv(65536), b"")))
+            assert parse_replies(received)[0].status == 200
+
+
+@on_both_loops
 async def test_a_deadline_holds_over_several_servers() -> None:
     """Dialling, retries and waiting for the head all count."""
     with recording([After.HANG]) as origin:
