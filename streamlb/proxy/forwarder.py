@@ -235,7 +235,7 @@ class Forwarder:
     def patience(self) -> float:
         """Seconds the server may take for what is awaited of it now."""
         limits = self._limits
-        limit = limits.idle
+        limit = limits.tunnel if self.tunnel else limits.answer
         if self._exchange.answer is Answer.WAITING:
             limit = NEVER if self._upstream is None else limits.first_byte
             if limit < NEVER:
@@ -323,14 +323,16 @@ class Forwarder:
             client.transport.write(encode_chunk(data) if self._rechunk else data)
         if done:
             self._end()
-        elif client.due_at != NEVER and self._is_timed:
+        elif self._is_timed:
             client.renew()
 
     @property
     def _is_timed(self) -> bool:
         """Whether each piece of an answer, or of a tunnel, buys more time."""
         client = self.client
-        return not client.write_blocked and (client.eof or self._server_ended or self._limits.idle < NEVER)
+        if client.due_at == NEVER or client.write_blocked:
+            return False
+        return client.body is None or self._limits.upload is not None
 
     def on_upstream_lost(self, upstream: Upstream, error: UpstreamError | None) -> None:
         self._upstream = None
@@ -439,7 +441,7 @@ class Forwarder:
         if self._server_ended:
             self._end_tunnel(None)
         elif not upstream.transport.is_closing():
-            upstream.transport.write_eof()
+            upstream.shut_writing()
 
     def abandon(self) -> None:
         """The client is gone."""
@@ -455,6 +457,8 @@ class Forwarder:
             self._leave_queue()
             self._answer(504 if self.overdue else 503)
         elif self._exchange.answer is not Answer.WAITING:
+            if not self.tunnel and self.client.body is None and self._server is not None:
+                self._entry.failed(self._server, UpstreamError(504, "no more of the answer in time"))
             self._drop_upstream()
             self.client.cut()
         elif not self._exchange.request_done and not self.client.upstream_full:

@@ -116,7 +116,7 @@ class HttpEntry:
         """The connections kept to `server`, made at its first use."""
         pool = server.pool
         if pool is None:
-            pool = server.pool = Pool(self.loop, server, self.clock, self._world)
+            pool = server.pool = Pool(self.loop, server, self.clock)
         return pool  # type: ignore[no-any-return]
 
     def opened(self, connection: Downstream) -> None:

@@ -19,35 +19,38 @@ class Limits:
     """Seconds, `ANY_TIME` where there is no limit.
 
     request: from a request's head to the last byte of its answer. first_byte: from the end of the request to the head
-    of the answer. idle: without a byte of the answer, or of a tunnel. upload: without a byte of the request's body;
+    of the answer. answer, tunnel, upload: without a byte of the answer, of a tunnel, of the request's body; upload
     None is what the entry point says.
     """
 
-    __slots__ = ("first_byte", "idle", "request", "upload")
+    __slots__ = ("answer", "first_byte", "request", "tunnel", "upload")
 
     def __init__(
         self,
         *,
         request: float = ANY_TIME,
         first_byte: float = ANY_TIME,
-        idle: float = ANY_TIME,
+        answer: float = ANY_TIME,
+        tunnel: float = ANY_TIME,
         upload: float | None = None,
     ) -> None:
         self.request = request
         self.first_byte = first_byte
-        self.idle = idle
+        self.answer = answer
+        self.tunnel = tunnel
         self.upload = upload
 
     def under(self, timeouts: Timeouts | None) -> Limits:
         """These limits with what `timeouts` says instead."""
         if timeouts is None:
             return self
-        said = timeouts.idle is not None
+        idle = timeouts.idle
         return Limits(
             request=_seconds(timeouts.request, self.request),
             first_byte=_seconds(timeouts.first_byte, self.first_byte),
-            idle=_seconds(timeouts.idle, self.idle),
-            upload=_seconds(timeouts.idle, ANY_TIME) if said else self.upload,
+            answer=_seconds(idle, self.answer),
+            tunnel=_seconds(idle, self.tunnel),
+            upload=self.upload if idle is None else _seconds(idle, ANY_TIME),
         )
 
 

@@ -20,12 +20,12 @@ from streamlb.config.model import (
     EntryPointTransport,
     ForwardedHeaders,
     ForwardingTimeouts,
+    HttpSection,
     LoadBalancer,
     MirrorChild,
     Mirroring,
     RespondingTimeouts,
     Router,
-    Section,
     Server,
     ServersTransport,
     Service,
@@ -85,6 +85,12 @@ def url(port: int) -> str:
     return f"http://127.0.0.1:{port}"
 
 
+def secure(*ports: int, host: str = "localhost", **options: Any) -> Service:
+    """Servers that speak TLS."""
+    urls = [Server(url=f"https://{host}:{port}") for port in ports]
+    return Service(load_balancer=LoadBalancer(servers=urls, **options))
+
+
 def servers(*ports: int, pass_host_header: bool = True) -> Service:
     return Service(
         load_balancer=LoadBalancer(servers=[Server(url=url(port)) for port in ports], pass_host_header=pass_host_header)
@@ -120,7 +126,9 @@ async def http_engine(
     answer_timeout: float = 5.0,
     host: str = "127.0.0.1",
     pass_host_header: bool = True,
-    transport: EntryPointTransport | None = None,
+    transport: ServersTransport | None = None,
+    transports: dict[str, ServersTransport] | None = None,
+    entry: EntryPointTransport | None = None,
     router_timeouts: Timeouts | None = None,
 ) -> AsyncIterator[Engine]:
     """Serve `services["app"]` (by default the origins at `ports`) to every request that `rule` takes."""
@@ -131,13 +139,14 @@ async def http_engine(
                 address=f"{host}:1",
                 forwarded_headers=forwarded or ForwardedHeaders(trusted_ips=trusted or []),
                 http=http or EntryPointHttp(),
-                transport=transport or EntryPointTransport(),
+                transport=entry or EntryPointTransport(),
             )
         },
-        servers_transport=ServersTransport(max_idle_conns_per_host=max_idle, forwarding_timeouts=timeouts),
-        http=Section(
+        servers_transport=transport or ServersTransport(max_idle_conns_per_host=max_idle, forwarding_timeouts=timeouts),
+        http=HttpSection(
             routers={"all": Router(rule=rule, service="app", timeouts=router_timeouts)},
             services=services or {"app": servers(*ports, pass_host_header=pass_host_header)},
+            servers_transports=transports or {},
         ),
     )
     with mock.patch.object(clock, "TICK", TICK):

@@ -144,7 +144,7 @@ async def test_slow_clients_are_ended(
 ) -> None:
     monkeypatch.setattr(downstream, "LINGER", 0.0)
     with recording() as origin:
-        async with no_descriptor_leak(), http_engine(origin.port, transport=patience(**{option: 0.2})) as engine:
+        async with no_descriptor_leak(), http_engine(origin.port, entry=patience(**{option: 0.2})) as engine:
             with socket.create_connection(("127.0.0.1", engine.port), 10) as sock:
                 sock.sendall(data)
                 received, seconds = await off_loop(until_closed, sock)
@@ -156,7 +156,7 @@ async def test_slow_clients_are_ended(
 
 @on_both_loops
 async def test_a_head_has_a_deadline_that_drops_do_not_move() -> None:
-    async with http_engine(1, transport=patience(read_header_timeout=0.3)) as engine:
+    async with http_engine(1, entry=patience(read_header_timeout=0.3)) as engine:
         with socket.create_connection(("127.0.0.1", engine.port), 10) as sock:
             gone = beside(until_closed, sock)
 
@@ -172,7 +172,7 @@ async def test_a_head_has_a_deadline_that_drops_do_not_move() -> None:
 @on_both_loops
 async def test_an_unread_answer_is_given_up() -> None:
     with recording(ok(b"x" * 30_000_000)) as origin:
-        async with http_engine(origin.port, transport=patience(write_timeout=0.3)) as engine:
+        async with http_engine(origin.port, entry=patience(write_timeout=0.3)) as engine:
             with socket.create_connection(("127.0.0.1", engine.port)) as sock:
                 sock.sendall(GET)
                 await until_async(lambda: engine.active == 1)
@@ -183,7 +183,7 @@ async def test_an_unread_answer_is_given_up() -> None:
 async def test_the_last_answer_does_not_wait_forever_to_be_read() -> None:
     """Too little to fill the transport's buffer, and nobody reads it: the connection ends all the same."""
     with recording([b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 20_000_000, After.CLOSE]) as origin:
-        async with http_engine(origin.port, transport=patience(write_timeout=0.3)) as engine:
+        async with http_engine(origin.port, entry=patience(write_timeout=0.3)) as engine:
             with socket.socket() as sock:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 sock.connect(("127.0.0.1", engine.port))

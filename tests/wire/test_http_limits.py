@@ -97,7 +97,7 @@ async def test_a_body_that_waits_is_held_back_without_a_deadline_of_its_own() ->
     body = b"x" * 3_000_000
     with recording([0.8, ok()], ok()) as origin:
         origin.answers = [[0.8, ok()], ok()]
-        async with http_engine(services=limited(origin.port), transport=patience(read_timeout=0.3)) as engine:
+        async with http_engine(services=limited(origin.port), entry=patience(read_timeout=0.3)) as engine:
             first = beside(http_get, engine.port)
             await until_async(lambda: origin.requests)
 
@@ -117,7 +117,7 @@ async def test_a_body_that_waits_is_held_back_without_a_deadline_of_its_own() ->
 async def test_a_head_that_begins_late_has_all_its_time() -> None:
     with recording() as origin:
         options = patience(idle_timeout=0.5, read_header_timeout=5.0)
-        async with http_engine(origin.port, transport=options) as engine:
+        async with http_engine(origin.port, entry=options) as engine:
             with socket.create_connection(("127.0.0.1", engine.port), 10) as sock:
                 for piece in (b"GET / HTTP/1.1\r\n", b"Host: a\r\n", b"Connection: close\r\n\r\n"):
                     await asyncio.sleep(0.4)
@@ -194,7 +194,7 @@ async def test_no_limits_at_all() -> None:
     )
     with recording([0.6, ok()]) as origin:
         async with http_engine(
-            origin.port, transport=options, router_timeouts=Timeouts(request=0.0, first_byte=0.0, idle=0.0)
+            origin.port, entry=options, router_timeouts=Timeouts(request=0.0, first_byte=0.0, idle=0.0)
         ) as engine:
             assert 0.6 <= await off_loop(elapsed, lambda: http_get(engine.port)) < 1.5
             with Client(engine.port) as client:

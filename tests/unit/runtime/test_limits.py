@@ -11,7 +11,8 @@ from tests.unit.runtime.test_build import http, urls, weighted
 
 
 def values(limits: Limits) -> tuple[float, float, float, float | None]:
-    return limits.request, limits.first_byte, limits.idle, limits.upload
+    assert limits.answer == limits.tunnel
+    return limits.request, limits.first_byte, limits.answer, limits.upload
 
 
 def test_nothing_said_changes_nothing() -> None:
@@ -21,7 +22,7 @@ def test_nothing_said_changes_nothing() -> None:
 
 
 def test_zero_is_no_limit() -> None:
-    limits = Limits(request=1.0, first_byte=2.0, idle=3.0, upload=3.0)
+    limits = Limits(request=1.0, first_byte=2.0, answer=3.0, tunnel=3.0, upload=3.0)
     assert values(limits.under(Timeouts(request=0.0))) == (ANY_TIME, 2.0, 3.0, 3.0)
     assert values(limits.under(Timeouts(first_byte=0.0, idle=0.0))) == (1.0, ANY_TIME, ANY_TIME, ANY_TIME)
 
@@ -59,3 +60,12 @@ def test_the_router_wins_then_its_service_then_the_load_balancer_then_the_transp
     assert values(limits_of(config_with(one, two, three))) == (1.0, 3.0, 2.0, 2.0)
     assert values(limits_of(config_with(None, two, three))) == (2.0, 3.0, 2.0, 2.0)
     assert values(limits_of(config_with(None, None, three))) == (3.0, 3.0, ANY_TIME, None)
+
+
+def test_the_transport_limits_answers_but_no_tunnels() -> None:
+    config = config_with(None, None, None)
+    config.servers_transport.forwarding_timeouts.read_timeout = 7.0
+    limits = limits_of(config)
+    assert (limits.answer, limits.tunnel, limits.upload) == (7.0, ANY_TIME, None)
+    eased = Override(Timeouts(idle=0.0)).over(limits)
+    assert (eased.answer, eased.tunnel, eased.upload) == (ANY_TIME, ANY_TIME, ANY_TIME)
