@@ -143,7 +143,7 @@ ROUTERS = """
     strict: {rule: 'Path(`/strict`)', service: strict}
     eased: {rule: 'Path(`/eased`)', service: strict, timeouts: {request: 0}}
 """
-STRICT = "    strict: {timeouts: {request: 500ms}, weighted: {services: [{name: app}]}}"
+STRICT = "    strict: {timeouts: {request: 500ms, firstByte: 0}, weighted: {services: [{name: app}]}}"
 
 
 def paced(request: Recorded) -> Script:
