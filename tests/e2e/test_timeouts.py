@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.support.http import Recorded, Script
 
-LATE = 0.8
+LATE = 4.0
 """Seconds a deadline may be late, on a busy machine."""
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
 
