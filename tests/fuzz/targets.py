@@ -27,7 +27,7 @@ from streamlb.wire.http1 import read_request, read_response
 from streamlb.wire.message import CHUNKED, NO_BODY, UNTIL_CLOSE
 from tests.unit.config.test_kubernetes import Translated
 from tests.unit.routing.rules import Ask
-from tests.unit.wire import test_body, test_http1_h11
+from tests.unit.wire import test_body, test_http1_h11, test_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,6 +130,11 @@ def after_scheme(url: bytes) -> tuple[bytes, bytes]:
     rest = url.partition(b"://")[2]
     cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
     return rest[:cut], rest[cut:]
+
+
+def run_paths(data: bytes) -> None:
+    inner(test_target.test_no_spelling_of_a_path_gets_around_a_rule)(b"/" + data)
+    inner(test_target.test_spelling_does_not_change_the_meaning)(b"/" + data.replace(b"%", b"%25"))
 
 
 def run_responses(data: bytes) -> None:
@@ -298,6 +303,11 @@ TARGETS = {
             b"GET /%zz HTTP/1.1\r\nhost:a\r\nUpgrade: websocket\r\nConnection: upgrade\r\nX_Y:\r\n\r\n",
         ),
         HEAD_WORDS,
+    ),
+    "paths": Target(
+        run_paths,
+        (b"a/../b//c?d;e", b"%2e%2E/%7euser%2fx", b'..\\{a}|"<>', b"%252e%", b"./.?./.."),
+        (b"/", b"..", b".", b"%2e", b"%2F", b"%5c", b"%25", b"%00", b"%", b"?", b";", b"\\", b"%zz"),
     ),
     "responses": Target(
         run_responses,
