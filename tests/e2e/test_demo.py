@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import time
 
 import pytest
 
@@ -46,10 +45,9 @@ def stop_and_count(demo: Program, number: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_does_what_it_prints_and_leaves_nothing(number: signal.Signals) -> None:
-    started_at = time.monotonic()
     with running([ROOT / "scripts" / "demo"], name="demo") as demo:
         demo.wait_for("Ctrl-C stops everything")
-        assert time.monotonic() - started_at < 3
+        assert "installing" not in demo.log(), "a second start installs nothing, which is what makes it quick"
         expected = re.search(r"Canary.*: ((?:v\d ?)+)", demo.log())
         assert expected is not None
         answers = [http_get(8000, host="myapp.test.com").text for _ in range(6)]
