@@ -103,6 +103,13 @@ class Parent(Protocol):
     def refresh(self) -> None: ...
 
 
+class Watch(Protocol):
+    """Who learns from clients' requests whether a server works."""
+
+    def failed(self, reason: str) -> None: ...
+    def succeeded(self) -> None: ...
+
+
 class Server:
     """A leaf of the tree and the result of a pick.
 
@@ -110,9 +117,10 @@ class Server:
     host, port: where to connect; `host` may be a name that `net.dial` resolves.
     host_field: the `Host` value to send upstream, or None to pass the client's (`passHostHeader`).
     state: across snapshots. pool: for the proxy to hang what it keeps per server, kept in `state`.
+    watch: told what becomes of clients' requests; None where nobody wants to know (`passiveHealthCheck`).
     """
 
-    __slots__ = ("host", "host_field", "name", "parents", "port", "service", "state")
+    __slots__ = ("host", "host_field", "name", "parents", "port", "service", "state", "watch")
 
     def __init__(
         self,
@@ -131,6 +139,7 @@ class Server:
         self.port = port
         self.host_field = host_field
         self.parents: list[Parent] = []
+        self.watch: Watch | None = None
         # across snapshots
         self.state = state or ServerState()
 

@@ -18,7 +18,7 @@ from streamlb.wire.body import LAST_CHUNK, encode_chunk
 from streamlb.wire.message import CHUNKED, UNTIL_CLOSE
 
 if TYPE_CHECKING:
-    from streamlb.balance.selection import Node, Server
+    from streamlb.balance.selection import Node, Server, Watch
     from streamlb.proxy.downstream import Downstream
     from streamlb.proxy.http import HttpEntry
     from streamlb.proxy.mirror import MirrorCopy
@@ -192,6 +192,9 @@ class Forwarder:
         exchange, client = self._exchange, self.client
         framing = head.body_framing(self._head.method)
         exchange.on_answer(server_keeps=head.keep_alive, until_close=framing == UNTIL_CLOSE)
+        server = cast("Server", self._server)
+        if server.watch is not None:
+            self._tell(server.watch, head.status)
         if not done:
             client.renew()
         if head.status == 101:
@@ -204,6 +207,14 @@ class Forwarder:
             self._answer_with_changes(head, framing, data)
         if done:
             self._end()
+
+    @staticmethod
+    def _tell(watch: Watch, status: int) -> None:
+        """What an answer says of its server's health."""
+        if status >= 500:
+            watch.failed(f"answered {status}")
+        else:
+            watch.succeeded()
 
     def _answer_with_changes(self, head: ResponseHead, framing: int, data: bytes) -> None:
         """The head with what this exchange adds to it: cookies, another framing, the end of the connection."""

@@ -181,6 +181,8 @@ class UdpUpstream:
             server.state.failures += 1
             flow.destination.refused(flow.place)
             flow.want.retry(server)
+            if server.watch is not None:
+                server.watch.failed("port unreachable")
             self.complain("service %s: nothing listens for UDP at server %s", server.service, server.name)
         self.leave(flow)
         if flow.first is not None and flow.resends < MAX_RESENDS:

@@ -1,0 +1,181 @@
+"""Probes of HTTP servers: one request on a connection of its own, redirects followed, the answer judged.
+
+What lives here: `probe_http` and its small client on the readers of `wire`. What must not: when to probe (`prober.py`).
+The caller bounds the time. Specified by Traefik's HTTP health check; RFC 9110 sections 9 and 15.4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from streamlb.config.health import compile_pattern, pattern_of
+from streamlb.errors import UpstreamError
+from streamlb.health.checks import Result
+from streamlb.health.connect import ProbeError, connect
+from streamlb.wire.body import Body, BodyError
+from streamlb.wire.http1 import MAX_HEAD, read_response
+from streamlb.wire.message import UNTIL_CLOSE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamlb.config.model import HealthCheck
+    from streamlb.health.checks import Check
+    from streamlb.wire.message import ResponseHead
+
+MAX_REDIRECTS = 10
+MAX_INTERIM = 10
+"""1xx answers in front of the final one."""
+MAX_BODY = 64 * 1024
+"""Bytes of a body that are looked at."""
+READ_SIZE = 16 * 1024
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+TO_GET = frozenset({301, 302, 303})
+"""Redirects after which one asks with GET, whatever the method was (RFC 9110 section 15.4, notes)."""
+DEFAULT_STATUS = ("200-399",)
+
+_visible = re.compile(r"[!-~]*").fullmatch
+_pattern = lru_cache(maxsize=256)(compile_pattern)
+
+
+async def probe_http(check: Check) -> Result:
+    """Ask, follow, judge. Raises ProbeError, ShortageError, TimeoutError."""
+    options = check.options
+    method = options.method
+    first = url = urljoin(f"http://{check.authority}", options.path)
+    for _ in range(MAX_REDIRECTS + 1):
+        status, location, body = await _ask(method, url, options, at_home=_origin(url) == _origin(first))
+        if not (options.follow_redirects and status in REDIRECTS and location):
+            return _judge(f"{options.method} {options.path}: {status}", status, body, options)
+        url = _follow(url, location)
+        if not url:
+            raise ProbeError(f"{options.method} {options.path}: {status} to where a check cannot follow")
+        if status in TO_GET and method != "HEAD":
+            method = "GET"
+    raise ProbeError(f"{options.method} {options.path}: more than {MAX_REDIRECTS} redirects")
+
+
+def _judge(seen: str, status: int, body: bytes, options: HealthCheck) -> Result:
+    if not accepts(options.status, status):
+        return Result(False, seen)
+    if options.body and not matches(options.body, body):
+        return Result(False, f"{seen}, but {options.body} is not in the body")
+    return Result(True, seen)
+
+
+def accepts(ranges: Sequence[str], status: int) -> bool:
+    """Whether a status is in one of the ranges; none, or Traefik's 0, is 200 to 399."""
+    for text in [each for each in ranges if each != "0"] or DEFAULT_STATUS:
+        first, _, last = text.replace(" ", "").partition("-")
+        if int(first) <= status <= int(last or first):
+            return True
+    return False
+
+
+def matches(wanted: str, body: bytes) -> bool:
+    """Whether a body holds a text, or a `/regexp/` matches somewhere in it."""
+    pattern = pattern_of(wanted)
+    if pattern is None:
+        return wanted.encode() in body
+    return _pattern(pattern).search(body.decode(errors="replace")) is not None
+
+
+# --- one request and its answer ----------------------------------------------------------------------------------
+
+
+async def _ask(method: str, url: str, options: HealthCheck, *, at_home: bool) -> tuple[int, str, bytes]:
+    """Status, Location and, where it is wanted, the beginning of the body."""
+    where = urlsplit(url)
+    sock = await connect(where.hostname or "", where.port or 80, options.timeout)
+    try:
+        reader, writer = await asyncio.open_connection(sock=sock, limit=MAX_HEAD)
+    except BaseException:
+        sock.close()
+        raise
+    what = f"{options.method} {options.path}"
+    try:
+        writer.write(render_request(method, where, options, at_home=at_home))
+        head = await _read_head(reader, method)
+        body = await _read_body(reader, head, method) if options.body else b""
+    except UpstreamError as error:
+        raise ProbeError(f"{what}: {error.reason}") from error
+    except BodyError as error:
+        raise ProbeError(f"{what}: {error}") from error
+    except asyncio.LimitOverrunError as error:
+        raise ProbeError(f"{what}: the head of the answer is too large") from error
+    except asyncio.IncompleteReadError as error:
+        raise ProbeError(f"{what}: the connection was closed before the answer was complete") from error
+    except ConnectionError as error:
+        raise ProbeError(f"{what}: connection reset") from error
+    finally:
+        writer.transport.abort()
+    return head.status, _location(head), body
+
+
+def render_request(method: str, where: SplitResult, options: HealthCheck, *, at_home: bool = True) -> bytes:
+    """The request of a check. at_home: it goes to the server itself, not to where that has redirected us."""
+    target = (where.path or "/") + (f"?{where.query}" if where.query else "")
+    host = options.hostname if options.hostname and at_home else where.netloc
+    fields = {"User-Agent": "streamlb", "Accept": "*/*"}
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
+    if at_home:
+        # Fields may hold secrets: for the server, not for whom it names.
+        given = {name.lower() for name in options.headers}
+        fields = {name: value for name, value in fields.items() if name.lower() not in given} | options.headers
+    lines += [f"{name}: {value}" for name, value in fields.items()]
+    if method in ("POST", "PUT", "PATCH"):
+        lines.append("Content-Length: 0")
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode()
+
+
+async def _read_head(reader: asyncio.StreamReader, method: str) -> ResponseHead:
+    for _ in range(MAX_INTERIM + 1):
+        head = read_response(await reader.readuntil(b"\r\n\r\n"), method.encode())
+        if head.status >= 200 or head.status == 101:
+            return head
+    raise UpstreamError(502, "too many interim answers")
+
+
+async def _read_body(reader: asyncio.StreamReader, head: ResponseHead, method: str) -> bytes:
+    """The body, up to MAX_BODY bytes of it."""
+    framing = head.body_framing(method.encode())
+    body = Body(framing)
+    payload: list[bytes] = []
+    size = 0
+    while not body.done and size < MAX_BODY:
+        data = await reader.read(READ_SIZE)
+        if not data:
+            if framing != UNTIL_CLOSE:
+                raise asyncio.IncompleteReadError(b"", None)
+            break
+        body.feed(data, payload)
+        size += len(data)
+    return b"".join(payload)[:MAX_BODY]
+
+
+def _location(head: ResponseHead) -> str:
+    """The Location field, empty where there is none."""
+    for line in head.rendered.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"location":
+            return value.strip(b" \t").decode("latin-1")
+    return ""
+
+
+def _follow(url: str, location: str) -> str:
+    """Where a redirect leads, empty where a check cannot go."""
+    try:
+        target = urljoin(url, location)
+        where = urlsplit(target)
+        can_go = where.scheme == "http" and where.hostname and where.port != 0
+    except ValueError:
+        return ""
+    return target if can_go and _visible(target) else ""
+
+
+def _origin(url: str) -> str:
+    return urlsplit(url).netloc

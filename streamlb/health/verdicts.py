@@ -1,0 +1,165 @@
+"""What a worker makes of health: the control process's verdicts, and what its own clients' requests show.
+
+What lives here: `Verdicts` (which servers of the world may be picked), `Watch` (the failures of one server).
+What must not: probing (`prober.py`), heavy imports: workers load this module.
+Called by `process/worker.py`; the engines call `server.watch`. Specified in docs/reference.md ("Health").
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+from streamlb.balance.health import Failures, may_leave
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterable
+
+    from streamlb.balance.selection import Server
+    from streamlb.balance.tree import Balancer
+    from streamlb.config.model import PassiveHealthCheck
+    from streamlb.runtime.snapshot import Runtime
+
+    Key = tuple[str, str, str]
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """Counts what the engines see of one server; `server.watch` where the service has a `passiveHealthCheck`.
+
+    probed: whether an active check exists, which alone brings the server back. fresh: the service's servers that take
+    new clients.
+    """
+
+    __slots__ = ("_verdicts", "failures", "fresh", "key", "probed", "server")
+
+    def __init__(
+        self, verdicts: Verdicts, key: Key, server: Server, fresh: list[Server], failures: Failures, probed: bool
+    ) -> None:
+        # snapshot
+        self._verdicts = verdicts
+        self.key = key
+        self.server = server
+        self.fresh = fresh
+        self.probed = probed
+        # across snapshots
+        self.failures = failures
+
+    def failed(self, reason: str) -> None:
+        """A client's request failed by the server's fault."""
+        if self.failures.add(self._verdicts.now()):
+            self._verdicts.eject(self, reason)
+
+    def succeeded(self) -> None:
+        """The server did what a client asked for."""
+        if self.failures:
+            self.failures.clear()
+
+
+class Verdicts:
+    """Which servers may be picked, in one worker.
+
+    report: tells the control process of a server that was taken out here and has an active check.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, report: Callable[[Key], None]) -> None:
+        # process
+        self.now = loop.time
+        self._loop = loop
+        self._report = report
+        # across snapshots
+        self._down: set[Key] = set()
+        self._ejected: dict[Key, asyncio.TimerHandle | None] = {}
+        self._failures: dict[Key, Failures] = {}
+        # snapshot
+        self._servers: dict[Key, list[Server]] = {}
+
+    def begin(self, down: Iterable[Key]) -> None:
+        """All that the control process has found out so far, for the world that comes with it."""
+        self._down = set(down)
+
+    def adopt(self, runtime: Runtime) -> None:
+        """Apply what is known to a new world, before anybody picks in it."""
+        self._servers = {}
+        former, self._failures = self._failures, {}
+        for (protocol, name), node in runtime.services.items():
+            options = runtime.config.section(protocol).services[name].load_balancer
+            if options is None or (options.health_check is None and options.passive_health_check is None):
+                continue
+            # A load balancer's children are servers.
+            servers = [(cast("Server", child.node), child.weight) for child in cast("Balancer", node).children]
+            fresh = [server for server, weight in servers if weight > 0]
+            for server, _ in servers:
+                key = (protocol, name, server.name)
+                self._servers.setdefault(key, []).append(server)
+                passive = options.passive_health_check
+                if passive is not None:
+                    failures = self._failures[key] = _failures(passive, former.get(key))
+                    server.watch = Watch(self, key, server, fresh, failures, options.health_check is not None)
+        for key in [key for key in self._ejected if key not in self._failures]:
+            self._forget(key)
+        for key in self._servers:
+            self._settle(key)
+
+    def apply(self, key: Key, up: bool) -> None:
+        """The control process has found out that a server is up, or down."""
+        if not up:
+            self._down.add(key)
+            self._settle(key)
+            return
+        self._down.discard(key)
+        was_ejected = key in self._ejected
+        self._forget(key)
+        self._settle(key)
+        if was_ejected:
+            self._log_back(key, "its health check succeeds")
+
+    def eject(self, watch: Watch, reason: str) -> None:
+        """Take a server out for what clients' requests showed, unless nobody would remain."""
+        key = watch.key
+        if not watch.server.up or not may_leave(watch.server, watch.fresh):
+            return
+        window = watch.failures.window
+        watch.failures.clear()
+        self._ejected[key] = None if watch.probed else self._loop.call_later(window, self._on_window_over, key)
+        self._settle(key)
+        until = "until its health check succeeds" if watch.probed else f"for {window:g} s"
+        log.warning(
+            "service %s: server %s is taken out %s: %s (%s)", key[1], key[2], until, reason, self._how_many(watch.fresh)
+        )
+        if watch.probed:
+            self._report(key)
+
+    def _on_window_over(self, key: Key) -> None:
+        self._forget(key)
+        self._settle(key)
+        self._log_back(key, "it has had its time")
+
+    def _forget(self, key: Key) -> None:
+        timer = self._ejected.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _settle(self, key: Key) -> None:
+        up = key not in self._down and key not in self._ejected
+        for server in self._servers.get(key, ()):
+            server.set_up(up)
+
+    def _log_back(self, key: Key, reason: str) -> None:
+        watches = [server.watch for server in self._servers.get(key, ()) if isinstance(server.watch, Watch)]
+        if watches:
+            log.info("service %s: server %s is back: %s (%s)", key[1], key[2], reason, self._how_many(watches[0].fresh))
+
+    @staticmethod
+    def _how_many(fresh: list[Server]) -> str:
+        return f"{sum(server.up for server in fresh)} of {len(fresh)} servers up"
+
+
+def _failures(options: PassiveHealthCheck, former: Failures | None) -> Failures:
+    """The failures counted so far go on counting, if they are counted as before."""
+    limit, window = options.max_failed_attempts, options.failure_window
+    if former is not None and (former.limit, former.window) == (limit, window):
+        return former
+    return Failures(limit, window)
