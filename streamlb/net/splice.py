@@ -33,6 +33,7 @@ class Pipe:
 
     def fill(self, source: int) -> int:
         """Move what `source` has into this empty pipe; 0 is the end, `BlockingIOError` means it has nothing."""
+        assert not self.held, "only an empty pipe may be filled"
         count = os.splice(source, self._write_end, self.size, flags=FLAGS)
         self.held += count
         return count

@@ -6,7 +6,7 @@ Used by `proxy/udp.py` and `proxy/udp_mirror.py`; specified in docs/architecture
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from streamlb.balance.selection import Selection
 from streamlb.net.datagram import Destination
@@ -81,9 +81,6 @@ class UdpCounters:
     def __init__(self) -> None:
         self.flows = self.full = self.unserved = self.short = 0
         self.busy = self.failed = self.refused = self.draining = 0
-
-    def snapshot(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 class HoldingRoom:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
-from typing import TYPE_CHECKING, cast
+import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
 from streamlb.proxy.downstream import Downstream
-from tests.support.engine import Engine, http_engine, off_loop
+from tests.support.engine import Engine, beside, http_engine, off_loop
 from tests.support.http import After, Client, Recorded, ok, parse_replies, raw_http, recording
 from tests.support.loops import on_both_loops
 from tests.support.until import until_async
@@ -123,7 +124,9 @@ async def test_interim_answers_pass() -> None:
         async with http_engine(origin.port) as engine:
             request = b"GET / HTTP/1.%d\r\nHost: a\r\nConnection: close\r\n\r\n"
             raw = await off_loop(raw_http, engine.port, request % 1)
-            assert raw.startswith(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200")
+            assert raw.startswith(
+                b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200"
+            )
             raw = await off_loop(raw_http, engine.port, request % 0)
             assert raw.startswith(b"HTTP/1.1 200")
 
@@ -179,23 +182,24 @@ async def test_a_large_answer_to_a_slow_reader(framing: str) -> None:
         chunk = b"%x\r\n%b\r\n" % (MIB, BLOCK)
         script = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *([chunk] * size), b"0\r\n\r\n"]
 
-    def visit(port: int, slow: asyncio.Future[None]) -> int:
+    def visit(port: int, slow: threading.Event) -> int:
         with Client(port) as client:
             client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
             client.sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             client.sock.recv(1, socket.MSG_PEEK)
-            while not slow.done():
-                pass
+            assert slow.wait(10)
             body = client.reply().body
             assert body == BLOCK * size
             return len(body)
 
     with recording(script) as origin:
         async with http_engine(origin.port) as engine:
-            slow: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            work = asyncio.ensure_future(off_loop(visit, engine.port, slow))
-            await until_async(lambda: any(isinstance(each, Downstream) and each.write_blocked for each in engine.watched))
-            asyncio.get_running_loop().call_later(0.1, slow.set_result, None)
+            slow = threading.Event()
+            work = beside(visit, engine.port, slow)
+            await until_async(
+                lambda: any(isinstance(each, Downstream) and each.write_blocked for each in engine.watched)
+            )
+            asyncio.get_running_loop().call_later(0.1, slow.set)
             received, largest = await largest_buffer(engine, work)
             assert received == size * MIB
             assert 0 < largest < MAX_BUFFER
@@ -210,12 +214,11 @@ async def test_a_large_request_to_a_slow_server(framing: str) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     expected = size * MIB if framing == "counted" else size * (MIB + 10) + 5
-    go: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    go = threading.Event()
 
     def serve() -> int:
         with listener, listener.accept()[0] as sock:
-            while not go.done():
-                pass
+            assert go.wait(10)
             data = b""
             while b"\r\n\r\n" not in data:
                 data += sock.recv(65536)
@@ -238,10 +241,10 @@ async def test_a_large_request_to_a_slow_server(framing: str) -> None:
             return client.reply().status
 
     async with http_engine(listener.getsockname()[1], answer_timeout=30) as engine:
-        served = asyncio.ensure_future(off_loop(serve))
-        work = asyncio.ensure_future(off_loop(visit, engine.port))
+        served = beside(serve)
+        work = beside(visit, engine.port)
         await until_async(lambda: any(isinstance(each, Downstream) and each.upstream_full for each in engine.watched))
-        asyncio.get_running_loop().call_later(0.1, go.set_result, None)
+        asyncio.get_running_loop().call_later(0.1, go.set)
         status, largest = await largest_buffer(engine, work)
         assert (status, await served) == (200, expected)
         assert 0 < largest < MAX_BUFFER
@@ -249,21 +252,24 @@ async def test_a_large_request_to_a_slow_server(framing: str) -> None:
 
 @on_both_loops
 async def test_pipelining_without_reading_is_bounded() -> None:
-    with recording(ok(b"x" * 10_000)) as origin:
+    with recording(ok(b"x" * 100_000)) as origin:
         async with http_engine(origin.port) as engine:
-            with socket.create_connection(("127.0.0.1", engine.port)) as sock:
+            with socket.socket() as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+                sock.connect(("127.0.0.1", engine.port))
                 sock.setblocking(False)
-                request, sent = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 100, 0
+                waiting = bytearray()
 
                 def push() -> bool:
-                    nonlocal sent
+                    if not waiting:
+                        waiting.extend(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 5000)
                     try:
-                        sent += sock.send(request)
+                        del waiting[: sock.send(waiting)]
                     except BlockingIOError:
-                        return True
+                        return any(map(held, engine.watched))
                     return False
 
-                await until_async(lambda: push() and (client := cast("Downstream", engine.watched[0])) and held(client), 20)
+                await until_async(push, 20)
                 (client,) = [each for each in engine.watched if isinstance(each, Downstream)]
                 assert client.transport.get_write_buffer_size() + len(client._inbox) < MAX_BUFFER
 

@@ -120,6 +120,20 @@ async def test_cancelled_it_reports_nothing_and_leaves_nothing() -> None:
 
 
 @on_both_loops
+async def test_cancelled_while_its_name_is_looked_up_it_connects_to_nobody() -> None:
+    async with no_descriptor_leak():
+        with origins() as origin:
+            calls = Calls()
+            calls.dial("localhost", origin.port, 0.1).cancel()
+            found = asyncio.Event()
+            resolver(calls.loop).resolve("localhost", lambda _: found.set())
+            await found.wait()
+            await asyncio.sleep(0)
+            with pytest.raises(BlockingIOError):
+                origin.sock.accept()
+
+
+@on_both_loops
 async def test_a_name_that_does_not_resolve() -> None:
     expected = (502, "the name does not resolve", Retry.ALWAYS)
     assert await Calls().failure("nobody.invalid", 80) == expected

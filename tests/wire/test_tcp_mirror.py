@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -195,6 +196,26 @@ async def test_the_rest_is_delivered_after_the_client_has_gone() -> None:
             assert await copy.read_all() == data[:sent]
             copy.close()
             await until_async(lambda: proxy.entry.mirrors.sent == 1)
+
+
+@on_both_loops
+async def test_what_is_pending_goes_first() -> None:
+    with origins(2) as (main, shadow):
+        async with proxying(Choice(main.server(), mirrors={"shadow": shadow.server()})) as proxy:
+            client = await proxy.connect()
+            upstream, copy = await main.accept(), await shadow.accept()
+            data = noise(8 * MIB, b"order")
+            sent = 0
+            while not proxy.entry.mirrors.pending:
+                await asyncio.gather(client.send(data[sent : sent + 65536]), upstream.read(65536))
+                sent += 65536
+            heard = bytearray()
+            # There is room again, and the next chunk comes before the loop has told the mirror so.
+            with contextlib.suppress(BlockingIOError):
+                while piece := copy.sock.recv(MIB):
+                    heard += piece
+            next(iter(proxy.entry.mirrors.copies)).feed(memoryview(b"the last"))
+            assert bytes(heard) + await copy.read(sent + 8 - len(heard)) == data[:sent] + b"the last"
 
 
 @pytest.mark.parametrize("takes", [False, True])

@@ -607,15 +607,18 @@ async def test_a_mirror_whose_name_does_not_resolve_or_comes_too_late(monkeypatc
 @on_both_loops
 async def test_mirrors_are_bounded_and_end_with_their_flows() -> None:
     shadow = Origin()
-    order = mirror_to(server_at(shadow.port))
+    shadow_server = server_at(shadow.port)
+    order = mirror_to(shadow_server)
     async with bench_of(Origin(), mirrors=(order, order), timeout=0.3, max_flows=3) as bench:
         bench.closing.callback(shadow.close)
         for _ in range(3):
             assert await bench.client().ask(b"a") == b"a"
         assert len(bench.entry._mirrors) == 3
         assert bench.entry._mirrors.dropped == 3
+        assert shadow_server.state.active == 3
         await until_async(lambda: len(bench.entry) == 0)
         assert len(bench.entry._mirrors) == 0
+        assert shadow_server.state.active == 0
 
 
 @on_both_loops

@@ -53,7 +53,7 @@ def test_core_kinds_fill_the_directory() -> None:
     assert found.directory.services[("default", "a")].ports[0].port == 80
     assert found.directory.endpoints[("default", "a")].subsets[0].addresses[0].ip == "1.1.1.1"
     assert found.directory.slices[("default", "a")][0].endpoints[0].addresses == ["1.1.1.1"]
-    assert found.notes == ["19:1  | skipped: EndpointSlice default/b has no label `kubernetes.io/service-name` | "]
+    assert found.notes == ["21:1  | skipped: EndpointSlice default/b has no label `kubernetes.io/service-name` | "]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,10 @@ def test_what_is_skipped(text: str, note: str) -> None:
         (
             f"{ROUTE}---\n{ROUTE}",
             "6:1  | IngressRoute default/r is given twice; the first is in line 1 of x.yaml | ",
+        ),
+        (
+            "apiVersion: v1\nkind: Endpoints\nmetadata: {name: a}\nsubsets: 80\n",
+            "4:10 Endpoints default/a: subsets | expected a list (`- item` lines), got the number 80 | ",
         ),
         (
             "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: 80}\n",

@@ -65,9 +65,8 @@ def test_names_are_those_of_traefik() -> None:
 
 
 def test_a_route_with_one_service() -> None:
-    found = Translated(
-        document("IngressRoute", "entryPoints: [web]\nroutes: [{match: Host(`a`), priority: 7, services: [{name: two, port: 80}]}]")
-    )  # fmt: skip
+    route = "entryPoints: [web]\nroutes: [{match: Host(`a`), priority: 7, services: [{name: two, port: 80}]}]"
+    found = Translated(document("IngressRoute", route))
     name = rule_key(("default", "app"), "Host(`a`)")
     assert not found.problems
     assert found.config.http.routers == {
@@ -133,7 +132,7 @@ def test_trees_of_traefik_services() -> None:
     assert (mirroring.service, mirroring.mirror_body, mirroring.max_body_size) == ("default-one-80", False, 1024)
     assert [(mirror.name, mirror.percent) for mirror in mirroring.mirrors] == [("default-two-80", 50)]
     assert found.notes == [
-        "18:3 TraefikService default/mir: spec.mirroring | "
+        "21:3 TraefikService default/mir: spec.mirroring | "
         "`default-one-80` is given again with other options, which replace the first ones | "
     ]
 
@@ -145,7 +144,7 @@ def test_services_of_other_providers() -> None:
     )
     assert not Translated(route, main).problems
     [problem] = Translated(route).problems
-    assert problem.startswith("5:45 IngressRoute default/app: spec.routes[0].services[0].name | unknown service")
+    assert problem.startswith("5:49 IngressRoute default/app: spec.routes[0].services[0].name | unknown service")
     back = MAIN + "http: {routers: {r: {rule: x, service: default-wrr@kubernetescrd}}}\n"
     tree = document("TraefikService", "weighted: {services: [{name: one, port: 80}]}", "wrr")
     assert not Translated(tree, back).problems
@@ -207,7 +206,7 @@ def test_addresses_from_documents() -> None:
 
 # --- problems ----------------------------------------------------------------------------------------------------
 
-ADD = 'add `default/gone: ["127.0.0.1:8081"]` to `providers.kubernetesManifests.endpoints`'
+ADD = 'add `default/lost: ["127.0.0.1:8081"]` to `providers.kubernetesManifests.endpoints`'
 
 
 @pytest.mark.parametrize(
@@ -215,27 +214,27 @@ ADD = 'add `default/gone: ["127.0.0.1:8081"]` to `providers.kubernetesManifests.
     [
         (
             "IngressRoute",
-            "routes: [{match: x, services: [{name: gone, port: 80}]}]",
+            "routes: [{match: x, services: [{name: lost, port: 80}]}]",
             "5:41 IngressRoute default/app: spec.routes[0].services[0].name | "
-            f"the Service `default/gone` port 80 has no address, needed by IngressRoute default/app | {ADD}",
+            f"the Service `default/lost` port 80 has no address, needed by IngressRoute default/app | {ADD}",
         ),
         (
             "IngressRouteUDP",
-            "routes: [{services: [{name: gone, port: 80}]}]",
+            "routes: [{services: [{name: lost, port: 80}]}]",
             "5:31 IngressRouteUDP default/app: spec.routes[0].services[0].name | "
-            f"the Service `default/gone` port 80 has no address, needed by IngressRouteUDP default/app | {ADD}",
+            f"the Service `default/lost` port 80 has no address, needed by IngressRouteUDP default/app | {ADD}",
         ),
         (
             "TraefikService",
-            "weighted: {services: [{name: gone, port: 80}]}",
-            "5:32 TraefikService default/app: spec.weighted.services[0].name | the Service `default/gone` port 80 has "
+            "weighted: {services: [{name: lost, port: 80}]}",
+            "5:32 TraefikService default/app: spec.weighted.services[0].name | the Service `default/lost` port 80 has "
             f"no address, needed by TraefikService default/app, which no route leads to | {ADD}",
         ),
         (
             "IngressRoute",
-            "routes: [{match: x, services: [{name: gone, kind: TraefikService}]}]",
+            "routes: [{match: x, services: [{name: lost, kind: TraefikService}]}]",
             "5:41 IngressRoute default/app: spec.routes[0].services[0].name | "
-            "unknown TraefikService `default/gone` | no document of the manifests has that name",
+            "unknown TraefikService `default/lost` | no document of the manifests has that name",
         ),
         (
             "IngressRoute",
@@ -283,7 +282,8 @@ ADD = 'add `default/gone: ["127.0.0.1:8081"]` to `providers.kubernetesManifests.
         (
             "TraefikService",
             "{}",
-            "4:1 TraefikService default/app: spec | a TraefikService is `weighted` or `mirroring`; this one has neither | ",
+            "4:1 TraefikService default/app: spec | a TraefikService is `weighted` or `mirroring`; "
+            "this one has neither | ",
         ),
         (
             "TraefikService",
@@ -324,10 +324,10 @@ def test_a_missing_address_names_the_routes_that_need_it() -> None:
     found = Translated(
         document("IngressRoute", "routes: [{match: x, services: [{name: outer, kind: TraefikService}]}]", "front")
         + document("TraefikService", "mirroring: {name: inner, kind: TraefikService}", "outer")
-        + document("TraefikService", "weighted: {services: [{name: gone, port: 80}]}", "inner")
+        + document("TraefikService", "weighted: {services: [{name: lost, port: 80}]}", "inner")
     )
     assert [problem.split(" | ")[1] for problem in found.problems] == [
-        "the Service `default/gone` port 80 has no address, needed by IngressRoute default/front"
+        "the Service `default/lost` port 80 has no address, needed by IngressRoute default/front"
     ]
 
 
@@ -343,16 +343,16 @@ def test_a_misspelt_traefik_service() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "problem"),
+    ("entry", "place", "problem"),
     [
-        ("one: ['a:1']", "6:7 providers.kubernetesManifests.endpoints.one | expected `namespace/service` or `namespace/service:port` | write `default/one`"),
-        ("a/b/c: []", "6:7 providers.kubernetesManifests.endpoints.a/b/c | expected `namespace/service` or `namespace/service:port` | "),
-        ("a/b: [c]", "6:13 providers.kubernetesManifests.endpoints.a/b[0] | the port is missing: an address is `host:port` | write `c:80`"),
+        ("one: ['a:1']", "6:7", "one | expected `namespace/service` or `namespace/service:port` | write `default/one`"),
+        ("a/b/c: []", "6:7", "a/b/c | expected `namespace/service` or `namespace/service:port` | "),
+        ("a/b: [c]", "6:13", "a/b[0] | the port is missing: an address is `host:port` | write `c:80`"),
     ],
-)  # fmt: skip
-def test_the_endpoints_map(entry: str, problem: str) -> None:
+)
+def test_the_endpoints_map(entry: str, place: str, problem: str) -> None:
     main = MAIN[: MAIN.index("      default/one")] + f"      {entry}\n"
-    assert Translated("", main).problems == [problem]
+    assert Translated("", main).problems == [f"{place} providers.kubernetesManifests.endpoints.{problem}"]
 
 
 def test_an_empty_list_of_endpoints_is_an_empty_load_balancer() -> None:

@@ -18,8 +18,13 @@ from streamlb.config.model import (
 
 @pytest.mark.parametrize(
     ("name", "yaml"),
-    [("entry_points", "entryPoints"), ("trusted_ips", "trustedIPs"), ("http", "http"), ("max_idle_conns_per_host", "maxIdleConnsPerHost")],
-)  # fmt: skip
+    [
+        ("entry_points", "entryPoints"),
+        ("trusted_ips", "trustedIPs"),
+        ("http", "http"),
+        ("max_idle_conns_per_host", "maxIdleConnsPerHost"),
+    ],
+)
 def test_spelling(name: str, yaml: str) -> None:
     assert to_camel(name) == yaml
 

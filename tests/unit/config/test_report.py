@@ -11,7 +11,14 @@ from streamlb.config.check import Loaded, load_text
 from streamlb.config.report import MAX_EXCERPT_WIDTH, clean, count_line, render, report, summary, to_objects
 from streamlb.errors import ConfigError, Position, Problem
 
-PROBLEM = Problem(Position("lb.yaml", 12, 14), "http.routers.web.service", "unknown service `ap`", "did you mean `app`?", "    service: ap", 2)  # fmt: skip
+PROBLEM = Problem(
+    Position("lb.yaml", 12, 14),
+    "http.routers.web.service",
+    "unknown service `ap`",
+    "did you mean `app`?",
+    "    service: ap",
+    2,
+)
 
 
 def test_layout() -> None:
@@ -57,7 +64,7 @@ def test_colours_only_when_asked() -> None:
 def test_no_control_characters_reach_a_terminal() -> None:
     evil = "\x1b[2J\r\u202e\x07"
     problem = Problem(Position(f"f{evil}", 1, 1), evil, evil, evil, f"x{evil}", 3)
-    assert not set(evil) & set(render([problem]))
+    assert not set("\x1b\r\u202e\x07") & set(render([problem]))
     assert clean("中 é") == "中 é"
     assert clean("a\tb\x00") == "a b?"
 
@@ -123,3 +130,11 @@ def test_json() -> None:
     valid, text = report(good, "lb.yaml", "json")
     assert valid
     assert [item["severity"] for item in json.loads(text)] == ["note"]
+
+
+def test_names_of_files_that_are_no_text() -> None:
+    def refused() -> Loaded:
+        raise ConfigError([Problem(Position("a\udcff.yaml", 1, 1), "", "cannot read `a\udcff`")])
+
+    assert json.loads(report(refused, "x", "json")[1])[0]["file"] == "a\\udcff.yaml"
+    assert report(refused, "x")[1].startswith("a?.yaml:1:1: error: cannot read `a?`")

@@ -1,0 +1,100 @@
+"""What is measured: one row per scenario, with the goal of the project's present stage.
+
+To add a scenario, add a row; a new kind of load goes to `load.py`, a new kind of traffic to `peers.py`.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchlib.load import Bulk, Connections, PingPong, Wrk
+
+if TYPE_CHECKING:
+    from benchlib.load import Load
+
+BROWSER = (
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Accept-Language: en-US,en;q=0.5",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Referer: http://myapp.test.com/start",
+    "Cookie: session=9f86d081884c7d659a2feaa0c55ad015; theme=dark; _ga=GA1.2.1234567890.1700000000",
+    "Upgrade-Insecure-Requests: 1",
+    "Sec-Fetch-Dest: document",
+    "Sec-Fetch-Mode: navigate",
+    "Sec-Fetch-Site: same-origin",
+    "Sec-Fetch-User: ?1",
+    "Priority: u=0, i",
+)
+
+
+@dataclass(slots=True, frozen=True)
+class Scenario:
+    """kind: the traffic, for the peers' configuration. origin: who answers. unit and scale: what CPU is divided by.
+
+    reference: the peer the ratio is to. goal: the largest ratio wanted; None where none is set yet.
+    haproxy: further lines for HAProxy's `defaults`.
+    """
+
+    title: str
+    kind: str
+    origin: str
+    load: Load
+    unit: str
+    reference: str
+    goal: float | None = None
+    scale: float = 1e6
+    cost_unit: str = "us"
+    haproxy: tuple[str, ...] = ()
+
+    @property
+    def rate(self) -> str:
+        """The unit of the throughput."""
+        return f"{self.unit}/s" if self.unit.isupper() else f"{self.unit}s/s"
+
+
+SCENARIOS = {
+    "http": Scenario("HTTP GET, keep-alive, 32 connections", "http", "http", Wrk(32), "request", "haproxy", 1.5),
+    "http-browser": Scenario(
+        "the same with a browser's header fields", "http", "http", Wrk(32, BROWSER), "request", "haproxy"
+    ),
+    "tcp": Scenario(
+        "TCP, 64-byte messages to and fro, 16 connections",
+        "tcp",
+        "echo",
+        PingPong(socket.SOCK_STREAM, 16),
+        "round trip",
+        "haproxy",
+        1.1,
+    ),
+    "tcp-bulk": Scenario(
+        "TCP, one download, HAProxy made to splice",
+        "tcp",
+        "source",
+        Bulk(),
+        "GB",
+        "haproxy",
+        0.7,
+        1e3,
+        "ms",
+        # `splice-auto` decides against splicing this stream, and copies at twice the cost.
+        haproxy=("option splice-request", "option splice-response"),
+    ),
+    "tcp-conn": Scenario(
+        "TCP connections of one message, 8 at once", "tcp", "echo", Connections(8), "connection", "haproxy"
+    ),
+    "udp": Scenario(
+        "UDP, 64-byte datagrams to and fro, 16 flows",
+        "udp",
+        "udp",
+        PingPong(socket.SOCK_DGRAM, 16),
+        "round trip",
+        "nginx",
+        1.2,
+    ),
+    "udp-flows": Scenario(
+        "the same with 1,000 flows", "udp", "udp", PingPong(socket.SOCK_DGRAM, 1000), "round trip", "nginx"
+    ),
+}
