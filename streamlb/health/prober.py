@@ -157,7 +157,7 @@ class Prober:
             began_at = loop.time()
             async with self._room:
                 standing.begun = number = standing.begun + 1
-                result = await _probe(standing.check)
+                result = await probe(standing.check)
             self._take(standing, number, result)
             wait = standing.interval * random.uniform(1 - JITTER, 1 + JITTER)
             await asyncio.sleep(max(0.0, began_at + wait - loop.time()))
@@ -208,7 +208,7 @@ class Prober:
             log.error("service %s: server %s cannot be checked: %s%s", check.key[1], check.key[2], reason, often)
 
 
-async def _probe(check: Check) -> Result:
+async def probe(check: Check) -> Result:
     """One probe, within its time."""
     timeout = check.options.timeout
     try:

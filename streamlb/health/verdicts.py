@@ -62,10 +62,14 @@ class Verdicts:
     """Which servers may be picked, in one worker.
 
     report: tells the control process of a server that was taken out here and has an active check.
+    on_down: called after a server was taken down, by whatever.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, report: Callable[[Key], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, report: Callable[[Key], None], on_down: Callable[[], None]
+    ) -> None:
         # process
+        self._on_down = on_down
         self.now = loop.time
         self._loop = loop
         self._report = report
@@ -86,10 +90,15 @@ class Verdicts:
         former, self._failures = self._failures, {}
         for (protocol, name), node in runtime.services.items():
             options = runtime.config.section(protocol).services[name].load_balancer
-            if options is None or (options.health_check is None and options.passive_health_check is None):
+            if options is None:
                 continue
             # A load balancer's children are servers.
             servers = [(cast("Server", child.node), child.weight) for child in cast("Balancer", node).children]
+            if options.health_check is None and options.passive_health_check is None:
+                for server, _ in servers:
+                    # What a former configuration's checks have found is nobody's business any more.
+                    server.set_up(True)
+                continue
             fresh = [server for server, weight in servers if weight > 0]
             for server, _ in servers:
                 key = (protocol, name, server.name)
@@ -144,8 +153,12 @@ class Verdicts:
 
     def _settle(self, key: Key) -> None:
         up = key not in self._down and key not in self._ejected
-        for server in self._servers.get(key, ()):
+        servers = self._servers.get(key, ())
+        was_up = any(server.up for server in servers)
+        for server in servers:
             server.set_up(up)
+        if was_up and not up:
+            self._on_down()
 
     def _log_back(self, key: Key, reason: str) -> None:
         watches = [server.watch for server in self._servers.get(key, ()) if isinstance(server.watch, Watch)]

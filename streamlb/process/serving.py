@@ -38,6 +38,8 @@ class Serving:
         self.grace = grace
         self.stop = stop
         """Accept no more and let go of the listening socket."""
+        self.leave_down: Callable[[], None] = lambda: None
+        """A server has gone down: take away from it what can be taken away."""
         self._is_udp = is_udp
 
     async def drain(self, *, free_port: bool = False) -> int:
@@ -60,9 +62,11 @@ async def serve(world: World, name: str, sock: socket.socket) -> Serving:
     grace = table.options.transport.life_cycle.grace_time_out
     live = Live()
     if table.options.kind == "udp":
-        UdpEntry(world, name, loop, live, sock)
+        entry = UdpEntry(world, name, loop, live, sock)
         # Answers leave through the same socket, so it stays until the last flow has ended.
-        return Serving(name, live, grace, lambda: None, is_udp=True)
+        serving = Serving(name, live, grace, lambda: None, is_udp=True)
+        serving.leave_down = entry.leave_down
+        return serving
     if table.tcp is None:
         server = await loop.create_server(HttpEntry(world, name, loop, live), sock=sock, backlog=BACKLOG)
         return Serving(name, live, grace, server.close)

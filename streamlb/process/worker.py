@@ -49,7 +49,7 @@ class Worker:
         self._channel = channel
         self._inbox: asyncio.Queue[Message | None] = asyncio.Queue()
         self._registry = Registry()
-        self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)))
+        self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)), self._on_server_down)
         self._world: World | None = None
         self._sockets: dict[str, socket.socket] = {}
         self._serving: dict[str, Serving] = {}
@@ -113,6 +113,10 @@ class Worker:
         gc.freeze()
         self._channel.send(Ready(told.version))
         return True
+
+    def _on_server_down(self) -> None:
+        for serving in self._serving.values():
+            serving.leave_down()
 
     async def _drain(self, *, free_port: bool = False) -> None:
         serving = list(self._serving.values())
