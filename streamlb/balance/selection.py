@@ -108,6 +108,8 @@ class Watch(Protocol):
 
     def failed(self, reason: str) -> None: ...
     def succeeded(self) -> None: ...
+    def answered(self, status: int) -> None:
+        """HTTP: either of them, by the status."""
 
 
 class Server:

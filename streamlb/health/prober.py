@@ -66,6 +66,12 @@ class Standing:
         self.begun = 0
         self.waiting: dict[int, tuple[int, int]] = {}
 
+    def inherit(self, former: Standing) -> None:
+        """The same server under other options: the verdict stands until the new ones turn it."""
+        self.judge.up, self.judge.decided = former.judge.up, former.judge.decided
+        self.reason, self.checked_at, self.changed_at = former.reason, former.checked_at, former.changed_at
+        self.waiting = dict.fromkeys(former.waiting, (self.check.options.rise, 0))
+
     @property
     def up(self) -> bool:
         return self.judge.up
@@ -85,29 +91,51 @@ class Prober:
     standings: what is known, by server.
     """
 
-    def __init__(
-        self, config: Config, on_change: Callable[[Key, bool], None], on_back: Callable[[int, Key], None]
-    ) -> None:
+    def __init__(self, on_change: Callable[[Key, bool], None], on_back: Callable[[int, Key], None]) -> None:
         # process
         self._on_change = on_change
         self._on_back = on_back
-        self.standings: dict[Key, Standing] = {check.key: Standing(check) for check in plan(config)}
-        self._tasks: list[asyncio.Task[None]] = []
         self._room = asyncio.Semaphore(MAX_PROBES)
         self._throttle = Throttle(LOG_INTERVAL)
-        self._undecided = {key for key, standing in self.standings.items() if not standing.judge.decided}
+        # configuration
+        self.standings: dict[Key, Standing] = {}
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._counts: dict[tuple[str, str], list[int]] = {}
+        self._undecided: set[Key] = set()
         self._decided = asyncio.Event()
-        if not self._undecided:
-            self._decided.set()
 
-    def start(self) -> None:
-        for standing in self.standings.values():
-            self._tasks.append(spawn(self._watch(standing), f"health of {standing.check.key[2]}"))
+    def load(self, config: Config) -> None:
+        """Probe what this configuration asks for. What is known of a server that was there before stays known."""
+        former, self.standings = self.standings, {}
+        for check in plan(config):
+            known = former.get(check.key)
+            if known is not None and known.check == check:
+                self.standings[check.key] = former.pop(check.key)
+                continue
+            standing = self.standings[check.key] = Standing(check)
+            if known is not None:
+                standing.inherit(known)
+        for key in former:
+            self._tasks.pop(key).cancel()
+        self._undecided = {key for key, standing in self.standings.items() if not standing.judge.decided}
+        self._decided.clear()
+        self._note_decided()
+        self._counts = {}
+        for key, standing in self.standings.items():
+            count = self._counts.setdefault(key[:2], [0, 0])
+            count[0] += standing.up
+            count[1] += 1
+            if key not in self._tasks:
+                self._tasks[key] = spawn(self._watch(standing), f"health of {key[2]}")
 
     def stop(self) -> None:
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
         self._tasks.clear()
+
+    def _note_decided(self) -> None:
+        if not self._undecided:
+            self._decided.set()
 
     async def first_verdicts(self) -> None:
         """Wait for the servers nothing is assumed about (`initialState: probe`), for one timeout at most."""
@@ -173,6 +201,7 @@ class Prober:
         was_up = standing.up
         if standing.judge.observe(result.good):
             standing.changed_at = now
+            self._counts[key[:2]][0] += standing.up - was_up
             self._log_change(standing)
             if standing.up:
                 # A new verdict for all workers; those that took it out themselves are told by it too.
@@ -182,23 +211,17 @@ class Prober:
         if standing.waiting:
             self._bring_back(standing, number, result.good)
         self._undecided.discard(key)
-        if not self._undecided:
-            self._decided.set()
+        self._note_decided()
 
     def _log_change(self, standing: Standing) -> None:
         protocol, service, server = standing.check.key
-        up, count = self.count(protocol, service)
+        up, count = self._counts[protocol, service]
         how_many = f"{up} of {count} {'server' if count == 1 else 'servers'} up"
         if standing.up:
             log.info("service %s: server %s is up: %s (%s)", service, server, standing.reason, how_many)
         else:
             level = logging.WARNING if up else logging.ERROR
             log.log(level, "service %s: server %s is down: %s (%s)", service, server, standing.reason, how_many)
-
-    def count(self, protocol: str, service: str) -> tuple[int, int]:
-        """How many servers of a service are up, and how many there are."""
-        ups = [standing.up for key, standing in self.standings.items() if key[:2] == (protocol, service)]
-        return sum(ups), len(ups)
 
     def _complain(self, check: Check, reason: str) -> None:
         """A probe could not be made; nothing is known of the server, so nothing changes."""

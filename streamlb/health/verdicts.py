@@ -57,6 +57,13 @@ class Watch:
         if self.failures:
             self.failures.clear()
 
+    def answered(self, status: int) -> None:
+        """The server has answered an HTTP request."""
+        if status >= 500:
+            self.failed(f"answered {status}")
+        else:
+            self.succeeded()
+
 
 class Verdicts:
     """Which servers may be picked, in one worker.

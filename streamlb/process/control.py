@@ -98,7 +98,7 @@ class Control:
         self._config = config
         self._loop = asyncio.get_running_loop()
         self._slots = [Slot(number, each) for number, each in enumerate(sockets)]
-        self._prober = Prober(config, self._on_verdict, self._on_back)
+        self._prober = Prober(self._on_verdict, self._on_back)
         self._started_at = started_at
         self._serving = False
         self._stopping = False
@@ -115,7 +115,7 @@ class Control:
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         self._loop.add_signal_handler(signal.SIGCHLD, self._on_child)
         self._show_entry_points()
-        self._prober.start()
+        self._prober.load(self._config)
         try:
             # Clients wait in the sockets' queues meanwhile, rather than be told that there is no server.
             first = spawn(self._prober.first_verdicts(), "first health checks")

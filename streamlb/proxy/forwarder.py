@@ -18,7 +18,7 @@ from streamlb.wire.body import LAST_CHUNK, encode_chunk
 from streamlb.wire.message import CHUNKED, UNTIL_CLOSE
 
 if TYPE_CHECKING:
-    from streamlb.balance.selection import Node, Server, Watch
+    from streamlb.balance.selection import Node, Server
     from streamlb.proxy.downstream import Downstream
     from streamlb.proxy.http import HttpEntry
     from streamlb.proxy.mirror import MirrorCopy
@@ -189,12 +189,12 @@ class Forwarder:
             self.client.transport.write(head.plain)
 
     def on_answer(self, upstream: Upstream, head: ResponseHead, data: bytes, done: bool) -> None:
+        server = self._server
+        if server is not None and server.watch is not None:
+            server.watch.answered(head.status)
         exchange, client = self._exchange, self.client
         framing = head.body_framing(self._head.method)
         exchange.on_answer(server_keeps=head.keep_alive, until_close=framing == UNTIL_CLOSE)
-        server = cast("Server", self._server)
-        if server.watch is not None:
-            self._tell(server.watch, head.status)
         if not done:
             client.renew()
         if head.status == 101:
@@ -207,14 +207,6 @@ class Forwarder:
             self._answer_with_changes(head, framing, data)
         if done:
             self._end()
-
-    @staticmethod
-    def _tell(watch: Watch, status: int) -> None:
-        """What an answer says of its server's health."""
-        if status >= 500:
-            watch.failed(f"answered {status}")
-        else:
-            watch.succeeded()
 
     def _answer_with_changes(self, head: ResponseHead, framing: int, data: bytes) -> None:
         """The head with what this exchange adds to it: cookies, another framing, the end of the connection."""

@@ -30,12 +30,15 @@ class Heard:
     """A prober over the HTTP service `app`, and what it says."""
 
     def __init__(self, *ports: int, **options: Any) -> None:
-        options = {"path": "/health", "interval": 0.05, "timeout": 5.0, **options}
-        balancer = LoadBalancer(servers=[Server(url=url(port)) for port in ports], health_check=HealthCheck(**options))
-        config = Config(http=Section(services={"app": Service(load_balancer=balancer)}))
         self.changes: list[tuple[str, bool]] = []
         self.back: list[tuple[int, str]] = []
-        self.prober = Prober(config, self._on_change, self._on_back)
+        self.prober = Prober(self._on_change, self._on_back)
+        self.load(*ports, **options)
+
+    def load(self, *ports: int, **options: Any) -> None:
+        options = {"path": "/health", "interval": 0.05, "timeout": 5.0, **options}
+        balancer = LoadBalancer(servers=[Server(url=url(port)) for port in ports], health_check=HealthCheck(**options))
+        self.prober.load(Config(http=Section(services={"app": Service(load_balancer=balancer)})))
 
     def _on_change(self, key: Key, up: bool) -> None:
         self.changes.append((key[2], up))
@@ -51,7 +54,6 @@ class Heard:
 async def probing(*ports: int, **options: Any) -> AsyncIterator[Heard]:
     async with no_descriptor_leak():
         heard = Heard(*ports, **options)
-        heard.prober.start()
         try:
             yield heard
         finally:
@@ -205,10 +207,33 @@ async def test_probes_under_way_at_once_are_bounded(monkeypatch: pytest.MonkeyPa
                 assert least <= asyncio.get_running_loop().time() - started_at <= most
 
 
+@on_both_loops
+async def test_a_new_configuration_keeps_what_is_known() -> None:
+    with recording() as good, recording(BAD) as bad, recording() as other:
+        async with probing(good.port, bad.port) as heard:
+            await until_async(lambda: heard.changes and good.requests)
+            kept, changed = heard.standing(bad.port), heard.standing(good.port)
+            heard.load(bad.port, other.port)
+            assert heard.standing(bad.port) is kept
+            assert heard.prober.down() == [("http", "app", url(bad.port))]
+            seen = len(good.requests)
+            await until_async(lambda: len(other.requests) > 3)
+            assert len(good.requests) <= seen + 1
+            # Other options, the same verdict: an interval passes before anybody would say anything else.
+            heard.load(bad.port, other.port, interval=60.0, initial_state="probe")
+            assert heard.prober.down() == [("http", "app", url(bad.port))]
+            await asyncio.wait_for(heard.prober.first_verdicts(), 1)
+            assert heard.standing(bad.port) is not kept
+            assert (heard.standing(bad.port).reason, changed.up) == ("GET /health: 503", True)
+            heard.load()
+            assert heard.prober.standings == {}
+            assert heard.changes == [(url(bad.port), False)]
+
+
 def test_a_configuration_without_checks_costs_nothing() -> None:
     async def look() -> None:
-        prober = Prober(Config(), lambda _key, _up: None, lambda _worker, _key: None)
-        prober.start()
+        prober = Prober(lambda _key, _up: None, lambda _worker, _key: None)
+        prober.load(Config())
         await prober.first_verdicts()
         assert prober.standings == {}
         assert len(asyncio.all_tasks()) == 1

@@ -205,10 +205,12 @@ def test_the_last_server_is_never_taken_out() -> None:
 def test_only_so_many_failures_in_the_window_count() -> None:
     world = World(app=servers("a", "b", passive=PassiveHealthCheck(max_failed_attempts=3, failure_window=10)))
     watch = world.watch("a")
-    for _ in range(4):
+    for status in (200, 204, 404, 499):
         watch.failed("x")
-        watch.failed("x")
-        watch.succeeded()
+        watch.answered(500)
+        watch.answered(status)
+    watch.failed("x")
+    watch.succeeded()
     for _ in range(5):
         watch.failed("x")
         world.loop.advance(6)
