@@ -2,7 +2,7 @@
 
 What lives here: `Downstream`, which cuts the client's bytes into heads and bodies, keeps pipelined requests in order,
 holds the connection's deadlines, and ends it so that neither side misreads what was left.
-What must not: which server is asked (`proxy/http.py`), how heads are read (`wire/http1.py`).
+What must not: which server is asked (`forwarder.py`), how heads are read (`wire/http1.py`).
 RFC 9112 sections 2, 3, 9; after a refusal not one further byte of the connection is interpreted.
 """
 

@@ -11,6 +11,7 @@ import contextlib
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from unittest import mock
 
 from streamlb.config.model import (
     Config,
@@ -27,6 +28,7 @@ from streamlb.config.model import (
     Service,
 )
 from streamlb.net.tasks import spawn
+from streamlb.proxy import clock
 from streamlb.proxy.http import HttpEntry
 from streamlb.proxy.live import Live
 from streamlb.runtime.build import build
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from streamlb.proxy.pool import Pool
 
 T = TypeVar("T")
+TICK = 0.03
+"""Seconds between two looks at the deadlines: tests of deadlines are in a hurry."""
 
 
 @dataclass(slots=True)
@@ -118,6 +122,13 @@ async def http_engine(
             services=services or {"app": servers(*ports, pass_host_header=pass_host_header)},
         ),
     )
+    with mock.patch.object(clock, "TICK", TICK):
+        async with _serving(config, host) as engine:
+            yield engine
+
+
+@contextlib.asynccontextmanager
+async def _serving(config: Config, host: str) -> AsyncIterator[Engine]:
     loop, live, registry = asyncio.get_running_loop(), Live(), Registry()
     world = World(build(config, registry))
     entry = HttpEntry(world, "web", loop, live)
