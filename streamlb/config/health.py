@@ -54,6 +54,10 @@ def check(protocol: str, path: Path, balancer: LoadBalancer, reading: Reading) -
         if len(balancer.servers) == 1 and not reading.is_broken(where):
             reading.note(where, "there is but one server, and the last one is never taken out")
 
+    if balancer.slow_start and not balancer.health_check and not balancer.passive_health_check:
+        reason = "no server ever comes back: there is no `healthCheck` and no `passiveHealthCheck`"
+        reading.note((*path, "slowStart"), reason)
+
 
 def _check_passive(path: Path, passive: PassiveHealthCheck, reading: Reading) -> None:
     if passive.failure_window < MIN_INTERVAL:

@@ -253,11 +253,14 @@ class PassiveHealthCheck:
 
 @dataclass(slots=True, kw_only=True)
 class LoadBalancer:
+    """`slow_start`: the time over which a server that has come back gets its full share again; 0 is at once."""
+
     servers: list[Server] = field(default_factory=list)
     sticky: Sticky | None = None
     pass_host_header: bool = True
     health_check: HealthCheck | None = None
     passive_health_check: PassiveHealthCheck | None = None
+    slow_start: Duration = 0.0
 
     __pydantic_config__ = SETTINGS
 

@@ -11,19 +11,23 @@ import logging
 from typing import TYPE_CHECKING, cast
 
 from streamlb.balance.health import Failures, may_leave
+from streamlb.balance.slow_start import shares
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable
 
     from streamlb.balance.selection import Server
-    from streamlb.balance.tree import Balancer
+    from streamlb.balance.tree import Balancer, TreeNode
     from streamlb.config.model import PassiveHealthCheck
     from streamlb.runtime.snapshot import Runtime
 
     Key = tuple[str, str, str]
 
 log = logging.getLogger(__name__)
+
+WARMING_STEPS = 20
+"""How often the share of a server grows until it is whole."""
 
 
 class Watch:
@@ -84,8 +88,11 @@ class Verdicts:
         self._down: set[Key] = set()
         self._ejected: dict[Key, asyncio.TimerHandle | None] = {}
         self._failures: dict[Key, Failures] = {}
+        self._back_at: dict[Key, float] = {}
         # snapshot
         self._servers: dict[Key, list[Server]] = {}
+        self._slow: dict[tuple[str, str], tuple[Balancer, float]] = {}
+        self._warming: set[tuple[str, str]] = set()
 
     def begin(self, down: Iterable[Key]) -> None:
         """All that the control process has found out so far, for the world that comes with it."""
@@ -94,13 +101,17 @@ class Verdicts:
     def adopt(self, runtime: Runtime) -> None:
         """Apply what is known to a new world, before anybody picks in it."""
         self._servers = {}
+        self._slow = {}
         former, self._failures = self._failures, {}
         for (protocol, name), node in runtime.services.items():
             options = runtime.config.section(protocol).services[name].load_balancer
             if options is None:
                 continue
             # A load balancer's children are servers.
-            servers = [(cast("Server", child.node), child.weight) for child in cast("Balancer", node).children]
+            balancer = cast("Balancer", node)
+            servers = [(cast("Server", child.node), child.weight) for child in balancer.children]
+            if options.slow_start:
+                self._slow[protocol, name] = (balancer, options.slow_start)
             if options.health_check is None and options.passive_health_check is None:
                 for server, _ in servers:
                     # What a former configuration's checks have found is nobody's business any more.
@@ -116,8 +127,11 @@ class Verdicts:
                     server.watch = Watch(self, key, server, fresh, failures, options.health_check is not None)
         for key in [key for key in self._ejected if key not in self._failures]:
             self._forget(key)
+        self._back_at = {key: at for key, at in self._back_at.items() if key in self._servers and key[:2] in self._slow}
         for key in self._servers:
             self._settle(key)
+        for service in self._slow:
+            self._share(service)
 
     def apply(self, key: Key, up: bool) -> None:
         """The control process has found out that a server is up, or down."""
@@ -164,8 +178,41 @@ class Verdicts:
         was_up = any(server.up for server in servers)
         for server in servers:
             server.set_up(up)
-        if was_up and not up:
+        if up == was_up:
+            return
+        self._back_at.pop(key, None)
+        if not up:
             self._on_down()
+        if key[:2] in self._slow:
+            if up:
+                self._back_at[key] = self.now()
+            self._share(key[:2])
+
+    def _share(self, service: tuple[str, str]) -> None:
+        """Give the servers of a service that have come back what is theirs by now."""
+        balancer, window = self._slow[service]
+        ages: dict[TreeNode, float | None] = {}
+        for child in balancer.children:
+            if child.weight > 0 and child.node.up:
+                ages[child.node] = self._age((*service, child.name), window)
+        balancer.warm(shares(ages, window))
+        is_warming = any(age is not None for age in ages.values())
+        if is_warming and service not in self._warming:
+            self._warming.add(service)
+            self._loop.call_later(window / WARMING_STEPS, self._on_step, service)
+
+    def _age(self, key: Key, window: float) -> float | None:
+        """Seconds since a server has come back; None when that is so long ago that it does not matter."""
+        back_at = self._back_at.get(key)
+        if back_at is None:
+            return None
+        age = self.now() - back_at
+        return age if age < window else None
+
+    def _on_step(self, service: tuple[str, str]) -> None:
+        self._warming.discard(service)
+        if service in self._slow:
+            self._share(service)
 
     def _log_back(self, key: Key, reason: str) -> None:
         watches = [server.watch for server in self._servers.get(key, ()) if isinstance(server.watch, Watch)]

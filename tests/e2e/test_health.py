@@ -258,6 +258,28 @@ def test_rise_fall_and_the_body() -> None:
             assert http_get(port).status == 200
 
 
+def test_a_server_that_is_back_gets_its_share_little_by_little() -> None:
+    port, address = entry_point()
+    with two_servers() as (v1, v2):
+        text = config(address, v1.http_port, v2.http_port, options=f"slowStart: 2s\n        {CHECK}")
+        with running_streamlb(text) as proxy, traffic(port) as answers:
+            set_health(v1, 503)
+            proxy.wait_for("is down")
+            set_health(v1, 200)
+            proxy.wait_for("is up")
+            up_at = time.monotonic()
+
+            def share(begin: float, end: float) -> float:
+                found = [who for sent_at, who in answers if begin <= sent_at - up_at < end]
+                return found.count("v1") / len(found)
+
+            until(lambda: answers[-1][0] > up_at + 2.9)
+            assert share(0.05, 0.6) < 0.3
+            assert share(0.05, 0.6) < share(1.0, 1.8) < 0.5
+            assert 0.48 < share(2.3, 2.9) < 0.52
+            assert {who for _, who in answers} == {"v1", "v2"}
+
+
 # --- passive -----------------------------------------------------------------------------------------------------
 
 BAD = b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops"

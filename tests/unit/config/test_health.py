@@ -149,6 +149,14 @@ def test_the_only_server_is_never_taken_out_and_the_user_is_told() -> None:
     assert notes_of(text("{}", kind="passiveHealthCheck")) == []
 
 
+@pytest.mark.parametrize("protocol", ["http", "tcp", "udp"])
+def test_a_slow_start_is_for_servers_that_can_come_back(protocol: str) -> None:
+    [note] = notes_of(text("30s", protocol, "slowStart"))
+    assert "no server ever comes back: there is no `healthCheck` and no `passiveHealthCheck`" in note
+    assert notes_of(text("30s, passiveHealthCheck: {}", protocol, "slowStart")) == []
+    assert found("soon", protocol, "slowStart")
+
+
 @pytest.mark.parametrize(("body", "pattern"), [("ok", None), ("/a.c/", "a.c"), ("/", None), ("//", None), ("/a", None)])
 def test_a_pattern_stands_between_slashes(body: str, pattern: str | None) -> None:
     assert pattern_of(body) == pattern

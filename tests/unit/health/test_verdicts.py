@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from streamlb.balance.selection import Selection
 from streamlb.config.model import (
     Config,
@@ -25,8 +27,6 @@ from streamlb.runtime.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
     from streamlb.runtime.snapshot import Runtime
 
@@ -65,12 +65,15 @@ class StillLoop:
                 timer.call()
 
 
-def servers(*names: str, active: bool = False, passive: PassiveHealthCheck | None = None) -> Service:
+def servers(
+    *names: str, active: bool = False, passive: PassiveHealthCheck | None = None, slow_start: float = 0.0
+) -> Service:
     return Service(
         load_balancer=LoadBalancer(
             servers=[Server(url=f"http://{name.removesuffix('!')}", weight=not name.endswith("!")) for name in names],
             health_check=HealthCheck(path="/h") if active else None,
             passive_health_check=passive,
+            slow_start=slow_start,
         )
     )
 
@@ -275,3 +278,46 @@ def test_the_same_server_twice_is_one() -> None:
     assert world.picks() == "bbbb"
     world.set("a", True)
     assert world.picks(count=6).count("a") == 4
+
+
+# --- slow start --------------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_back_gets_its_share_little_by_little() -> None:
+    world = World(app=servers("a", "b", active=True, slow_start=100))
+    assert world.picks(count=40).count("a") == 20  # A start is no return.
+    world.set("a", False)
+    world.set("a", True)
+    found = []
+    for _ in range(5):
+        found.append(world.picks(count=200).count("a"))
+        world.loop.advance(25)
+    assert found[0] <= 10
+    assert found[1:] == [pytest.approx(share, abs=3) for share in (40, 67, 86, 100)]
+    assert world.loop.timers == []
+    assert world.picks() in ("abab", "baba")
+
+
+def test_the_only_one_that_is_back_gets_everything() -> None:
+    world = World(app=servers("a", "b", passive=ONCE, active=True, slow_start=100))
+    world.set("a", False)
+    world.set("b", False)
+    world.set("b", True)
+    assert world.picks() == "bbbb"
+    world.loop.advance(20)
+    world.set("a", True)
+    assert world.picks(count=100).count("a") == pytest.approx(20, abs=2)
+    world.set("b", False)
+    assert world.picks() == "aaaa"
+
+
+def test_a_reload_goes_on_warming_and_one_without_it_ends_it() -> None:
+    world = World(app=servers("a", "b", active=True, slow_start=100))
+    world.set("a", False)
+    world.set("a", True)
+    world.loop.advance(20)
+    world.load(app=servers("a", "b", "c", active=True, slow_start=100))
+    assert world.picks(count=110).count("a") == pytest.approx(10, abs=2)
+    world.load(app=servers("a", "b", active=True))
+    world.loop.advance(5)
+    assert world.picks(count=20).count("a") == 10
