@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from streamlb.net import datagram
 from streamlb.net.address import numeric_family
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 SHORT_OF_RESOURCES = 503
 """The status by which a dial says that the fault is ours."""
 TOO_LATE = 504
+MAX_LOOKUPS = 32
+"""Names looked up at once; the resolver would refuse twice as many, and a refusal is not to be taken for a bad name."""
+
+_lookups: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
 class ProbeError(Exception):
@@ -36,6 +41,8 @@ class ShortageError(Exception):
 async def connect(host: str, port: int, timeout: float) -> socket.socket:
     """A non-blocking connected socket. Raises ProbeError, ShortageError, TimeoutError."""
     loop = asyncio.get_running_loop()
+    # A name is known to the dial from here on.
+    await resolve(host)
     dialled: asyncio.Future[socket.socket] = loop.create_future()
 
     def on_done(sock: socket.socket | None, error: UpstreamError | None) -> None:
@@ -78,9 +85,10 @@ async def resolve(host: str) -> Found:
         if not answered.done():
             answered.set_result(found)
 
-    resolver(loop).resolve(host, on_done)
-    if not await answered:
-        raise ProbeError("the name does not resolve")
+    async with _lookups.setdefault(loop, asyncio.Semaphore(MAX_LOOKUPS)):
+        resolver(loop).resolve(host, on_done)
+        if not await answered:
+            raise ProbeError("the name does not resolve")
     return answered.result()
 
 

@@ -106,7 +106,7 @@ def test_a_server_goes_down_and_comes_back_and_no_request_fails() -> None:
             proxy.wait_for(down)
             down_at = time.monotonic()
             # Two intervals, and what a busy machine takes to say so.
-            assert down_at - started_at < 2 * INTERVAL + 0.25
+            assert down_at - started_at < 2 * INTERVAL + 0.4
             until(lambda: answers[-1][0] > down_at + 0.5)
             assert since(answers, down_at + 0.1) == {"v2"}
             set_health(v1, 200)

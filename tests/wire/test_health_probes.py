@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from streamlb.config.model import HealthCheck
 from streamlb.health.checks import Check, Result
+from streamlb.health.connect import MAX_LOOKUPS, resolve
 from streamlb.health.prober import probe
+from streamlb.net.resolve import Resolver
 from tests.support.engine import full_backlog
 from tests.support.http import After, ok, recording
 from tests.support.loops import no_descriptor_leak, on_both_loops
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import AsyncIterator, Callable
 
 
@@ -147,6 +149,25 @@ async def test_nobody_there(protocol: str) -> None:
 async def test_a_name_is_looked_up() -> None:
     with recording() as origin:
         assert (await probe(check(origin.port, host="localhost"))).good
+
+
+@on_both_loops
+async def test_many_names_at_once_wait_for_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way = most = 0
+
+    async def look_up(self: Resolver, host: str) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        for on_done in self._waiting.pop(host):
+            on_done([(socket.AF_INET, "127.0.0.1")])
+
+    monkeypatch.setattr(Resolver, "_look_up", look_up)
+    found = await asyncio.gather(*(resolve(f"{number}.test") for number in range(200)))
+    assert found == [[(socket.AF_INET, "127.0.0.1")]] * 200
+    assert most == MAX_LOOKUPS
 
 
 @on_both_loops
