@@ -103,6 +103,7 @@ class Verdicts:
         self._servers = {}
         self._slow = {}
         former, self._failures = self._failures, {}
+        probed: set[Key] = set()
         for (protocol, name), node in runtime.services.items():
             options = runtime.config.section(protocol).services[name].load_balancer
             if options is None:
@@ -121,12 +122,16 @@ class Verdicts:
             for server, _ in servers:
                 key = (protocol, name, server.name)
                 self._servers.setdefault(key, []).append(server)
+                if options.health_check is not None:
+                    probed.add(key)
                 passive = options.passive_health_check
                 if passive is not None:
                     failures = self._failures[key] = _failures(passive, former.get(key))
-                    server.watch = Watch(self, key, server, fresh, failures, options.health_check is not None)
-        for key in [key for key in self._ejected if key not in self._failures]:
-            self._forget(key)
+                    server.watch = Watch(self, key, server, fresh, failures, key in probed)
+        for key, timer in list(self._ejected.items()):
+            # Nobody would bring back one that waits for probes that are no more.
+            if key not in self._failures or (timer is None and key not in probed):
+                self._forget(key)
         self._back_at = {key: at for key, at in self._back_at.items() if key in self._servers and key[:2] in self._slow}
         for key in self._servers:
             self._settle(key)

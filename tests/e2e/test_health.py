@@ -238,7 +238,7 @@ def test_the_start_waits_for_first_probes_no_longer_than_a_timeout_and_can_be_st
             assert time.monotonic() - started_at < 0.5 + 3
             assert names(port) == {"v1"}
         with running_streamlb(text.replace("500ms", "1m"), wait=False) as proxy:
-            until(lambda: len(good.requests) > 20)
+            until(lambda: len(good.requests) > 3)
             proxy.wait_for("entry point web")
             assert "is ready" not in proxy.log()
             assert proxy.stop(timeout=5) == 0

@@ -272,6 +272,15 @@ def test_a_reload_keeps_who_is_out_and_what_was_counted() -> None:
     world.loop.advance(100)
 
 
+def test_a_reload_without_the_active_check_brings_back_who_waits_for_it() -> None:
+    world = World(app=servers("a", "b", active=True, passive=ONCE))
+    world.watch("a").failed("x")
+    world.load(app=servers("a", "b", active=True, passive=ONCE))
+    assert world.picks() == "bbbb"
+    world.load(app=servers("a", "b", passive=ONCE))
+    assert sorted(world.picks()) == list("aabb")
+
+
 def test_the_same_server_twice_is_one() -> None:
     world = World(app=servers("a", "a", "b", active=True))
     world.set("a", False)
