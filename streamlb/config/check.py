@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streamlb.config import entry_points, kubernetes, routers, services, shape
+from streamlb.config import entry_points, health, kubernetes, routers, services, shape
 from streamlb.config.load import decode, find_files, parse, read_bytes, read_source
 from streamlb.config.model import Config
 from streamlb.config.reading import Reading
@@ -19,8 +19,9 @@ from streamlb.config.tree import Mapping, Node, Scalar, Source, is_empty, proble
 from streamlb.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from streamlb.config.health import CheckPattern
     from streamlb.config.reading import Path
-    from streamlb.config.routers import CheckRule
+    from streamlb.config.routers import CheckRule, FindHidden
 
 MAX_PROBLEMS = 1_000  # shown; nobody reads more, and an alias can multiply one mistake a million times
 MAX_MANIFESTS = 10_000  # files
@@ -40,18 +41,38 @@ def read(path: str | os.PathLike[str], *, check_rule: CheckRule | None = None) -
     return load(path, check_rule=check_rule).config
 
 
-def load(path: str | os.PathLike[str], *, check_rule: CheckRule | None = None) -> Loaded:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    check_rule: CheckRule | None = None,
+    find_hidden: FindHidden | None = None,
+    check_pattern: CheckPattern | None = None,
+) -> Loaded:
     """The configuration of a file and what comes with it. Raises ConfigError with all its problems."""
     name = os.fspath(path)
-    return _load(read_source(name), os.path.dirname(name), check_rule)
+    return _load(read_source(name), os.path.dirname(name), check_rule, find_hidden, check_pattern)
 
 
-def load_text(text: str, name: str = "config.yaml", *, check_rule: CheckRule | None = None) -> Loaded:
+def load_text(
+    text: str,
+    name: str = "config.yaml",
+    *,
+    check_rule: CheckRule | None = None,
+    find_hidden: FindHidden | None = None,
+    check_pattern: CheckPattern | None = None,
+) -> Loaded:
     """The same for text that is not in a file; `name` says how to call it and where relative paths begin."""
-    return _load(decode(name, text.encode("utf-8", "surrogatepass")), os.path.dirname(name), check_rule)
+    source = decode(name, text.encode("utf-8", "surrogatepass"))
+    return _load(source, os.path.dirname(name), check_rule, find_hidden, check_pattern)
 
 
-def _load(source: Source, directory: str, check_rule: CheckRule | None) -> Loaded:
+def _load(
+    source: Source,
+    directory: str,
+    check_rule: CheckRule | None,
+    find_hidden: FindHidden | None,
+    check_pattern: CheckPattern | None,
+) -> Loaded:
     reading = Reading()
     root = _document(source, reading.problems)
     config = shape.read(root, Config, reading)
@@ -61,9 +82,13 @@ def _load(source: Source, directory: str, check_rule: CheckRule | None) -> Loade
         _add_manifests(config, directory, files, reading)
     _check_names(config, reading)
     services.check(config, reading)
+    if check_pattern is not None:
+        health.check_patterns(config, reading, check_pattern)
     routers.check(config, reading, check_rule)
     if reading.problems:
         raise ConfigError(_tidy(reading.problems))
+    if find_hidden:
+        routers.note_hidden(config, reading, find_hidden)
     return Loaded(config, sorted(_tidy(reading.notes), key=lambda note: note.position), files)
 
 

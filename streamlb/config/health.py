@@ -1,25 +1,28 @@
 """What must hold for health checks beyond the types of their options.
 
 What lives here: which option means something for which protocol, paths, fields, statuses, patterns, times.
-What must not: probing (`health/`). Called by `services.py` for each load balancer.
+What must not: probing (`health/`), regular expressions; whoever may import them hands in a check (`CheckPattern`).
+Called by `services.py` for each load balancer.
 Specified by Traefik's health check pages, `rise`, `fall`, `body`, `initialState` and UDP by docs/reference.md.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import re2
+from streamlb.config.model import PROTOCOLS
 
 if TYPE_CHECKING:
-    from streamlb.config.model import HealthCheck, LoadBalancer, PassiveHealthCheck
+    from streamlb.config.model import Config, HealthCheck, LoadBalancer, PassiveHealthCheck
     from streamlb.config.reading import Path, Reading
 
 MIN_INTERVAL = 0.01
 """Seconds; what is shorter is a slip of the pen and would keep a core busy."""
-MAX_PATTERN_MEMORY = 1024 * 1024
-"""Bytes a compiled `body` pattern may take."""
+
+CheckPattern = Callable[[str], tuple[str, str]]
+"""Takes a regular expression; says what is wrong with it and what to do, or nothing."""
 
 _NO_MESSAGES = "only HTTP has requests and answers; here it is `send` and `expect`"
 HTTP_ONLY = {
@@ -133,12 +136,6 @@ def _check_answer(path: Path, check: HealthCheck, reading: Reading) -> None:
         return
     if check.method == "HEAD":
         reading.error((*path, "body"), "an answer to HEAD has no body", "`method: GET`", at_key=True)
-    pattern = pattern_of(check.body)
-    if pattern is not None:
-        try:
-            compile_pattern(pattern)
-        except re2.error as error:
-            reading.error((*path, "body"), f"not a regular expression (RE2): {_words(error)}")
 
 
 def pattern_of(body: str) -> str | None:
@@ -146,14 +143,12 @@ def pattern_of(body: str) -> str | None:
     return body[1:-1] if len(body) > 2 and body.startswith("/") and body.endswith("/") else None
 
 
-def compile_pattern(pattern: str) -> re2._Regexp:
-    """A pattern that takes time in proportion to the text, whatever it is. Raises re2.error."""
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = MAX_PATTERN_MEMORY
-    return re2.compile(pattern, options)
-
-
-def _words(error: Exception) -> str:
-    text = error.args[0] if error.args else str(error)
-    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+def check_patterns(config: Config, reading: Reading, check_pattern: CheckPattern) -> None:
+    """Report regular expressions that cannot be used."""
+    for protocol in PROTOCOLS:
+        for name, service in config.section(protocol).services.items():
+            active = service.load_balancer.health_check if service.load_balancer else None
+            pattern = pattern_of(active.body) if active else None
+            reason, suggestion = check_pattern(pattern) if pattern is not None else ("", "")
+            if reason:
+                reading.error((protocol, "services", name, "loadBalancer", "healthCheck", "body"), reason, suggestion)

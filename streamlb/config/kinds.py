@@ -87,6 +87,11 @@ def takes_one(kind: Kind) -> bool:
     return any(isinstance(mark, OneOrMany) for mark in kind.metadata)
 
 
+def is_signed(kind: Kind) -> bool:
+    """Whether a duration may be negative."""
+    return any(isinstance(mark, Seconds) and mark.signed for mark in kind.metadata)
+
+
 def is_shape(base: Any) -> bool:
     """Whether a type is one of our dataclasses: a mapping with known keys."""
     return dataclasses.is_dataclass(base)

@@ -12,10 +12,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from streamlb.config.health import compile_pattern, pattern_of
+from streamlb.config.health import pattern_of
 from streamlb.errors import UpstreamError
 from streamlb.health.checks import Result
 from streamlb.health.connect import ProbeError, connect
+from streamlb.routing.pattern import searcher
 from streamlb.wire.body import Body, BodyError
 from streamlb.wire.http1 import MAX_HEAD, read_response
 from streamlb.wire.message import UNTIL_CLOSE
@@ -39,7 +40,7 @@ TO_GET = frozenset({301, 302, 303})
 DEFAULT_STATUS = ("200-399",)
 
 _visible = re.compile(r"[!-~]*").fullmatch
-_pattern = lru_cache(maxsize=256)(compile_pattern)
+_searcher = lru_cache(maxsize=256)(searcher)
 
 
 async def probe_http(check: Check) -> Result:
@@ -81,7 +82,7 @@ def matches(wanted: str, body: bytes) -> bool:
     pattern = pattern_of(wanted)
     if pattern is None:
         return wanted.encode() in body
-    return _pattern(pattern).search(body.decode(errors="replace")) is not None
+    return _searcher(pattern.encode())(body)
 
 
 # --- one request and its answer ----------------------------------------------------------------------------------

@@ -138,8 +138,9 @@ class Forwarder:
     def on_connected(self, upstream: Upstream) -> None:
         self._dialling = None
         self._upstream = upstream
-        head = self._head
-        message = head.line + self._block(cast("Server", self._server))
+        head, server = self._head, cast("Server", self._server)
+        line = head.line_below(server.prefix) if server.prefix else head.line
+        message = line + self._block(server)
         if self._early:
             message += self._early
             self._early = b""

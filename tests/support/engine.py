@@ -16,6 +16,7 @@ from unittest import mock
 from streamlb.config.model import (
     Config,
     EntryPoint,
+    EntryPointHttp,
     ForwardedHeaders,
     ForwardingTimeouts,
     LoadBalancer,
@@ -104,6 +105,8 @@ async def http_engine(
     services: dict[str, Service] | None = None,
     rule: str = "PathPrefix(`/`) || Method(`OPTIONS`)",
     trusted: list[str] | None = None,
+    forwarded: ForwardedHeaders | None = None,
+    http: EntryPointHttp | None = None,
     max_idle: int = 200,
     dial_timeout: float = 5.0,
     answer_timeout: float = 5.0,
@@ -114,7 +117,11 @@ async def http_engine(
     timeouts = ForwardingTimeouts(dial_timeout=dial_timeout, response_header_timeout=answer_timeout)
     config = Config(
         entry_points={
-            "web": EntryPoint(address=f"{host}:1", forwarded_headers=ForwardedHeaders(trusted_ips=trusted or []))
+            "web": EntryPoint(
+                address=f"{host}:1",
+                forwarded_headers=forwarded or ForwardedHeaders(trusted_ips=trusted or []),
+                http=http or EntryPointHttp(),
+            )
         },
         servers_transport=ServersTransport(max_idle_conns_per_host=max_idle, forwarding_timeouts=timeouts),
         http=Section(

@@ -436,3 +436,16 @@ def test_nodes_are_of_the_tree() -> None:
     world = build(http({"a": urls("http://a"), "m": mirroring("a")}), Registry())
     assert isinstance(world.services["http", "a"], Balancer)
     assert isinstance(world.services["http", "m"], Mirror)
+
+
+def test_rules_are_read_in_their_routers_syntax() -> None:
+    config = http(
+        {"app": urls("http://127.0.0.1:1")},
+        old=Router(service="app", rule="Method(`PUT`, `POST`)", rule_syntax="v2"),
+        plain=Router(service="app", rule="Path(`/{id}`)"),
+    )
+    config.core.default_rule_syntax = "v2"
+    table = build(config, Registry()).entry_points["web"].http
+    assert table is not None
+    names = [route.name if route else None for route in (table.route(Ask(method=b"PUT")), table.route(Ask(path=b"/x")))]
+    assert names == ["old", "plain"]
