@@ -225,6 +225,8 @@ def test_a_server_nothing_is_known_of_gets_no_request(state: str) -> None:
                 until(lambda: http_get(port).status == 200)
             # With `probe` the first request already finds the one that works: it waited for no more than the probes.
             assert names(port) == {"v1"}
+            until(lambda: bad.requests)
+            assert names(port) == {"v1"}
             assert set(bad.targets()) == {"/health"}
 
 
