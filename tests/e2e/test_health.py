@@ -320,6 +320,7 @@ def test_with_an_active_check_only_that_brings_it_back_and_only_the_worker_that_
     health = ok(b"fine")
     with recording(lambda request: health if request.target == "/health" else BAD) as bad, recording() as good:
         with running_streamlb(config(address, bad.port, good.port, options=options)) as proxy:
+            until(lambda: "/health" in bad.targets() and "/health" in good.targets())
             until(lambda: [http_get(port).status for _ in range(2)] and lines(proxy, "is taken out"))
             taken_out_at = time.monotonic()
             line = proxy.wait_for("is taken out until its health check succeeds: answered 500")
