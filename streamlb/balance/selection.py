@@ -84,16 +84,18 @@ class ServerState:
     """What is known of a server across snapshots; kept in `runtime/registry.py` by (protocol, service, server name).
 
     up: set by health. active: conversations now. total, failures: since the start.
+    transport: the options of reaching it, those of the newest snapshot; opaque here.
     pool: what the proxy keeps per server (idle connections); opaque here.
     """
 
-    __slots__ = ("active", "failures", "pool", "total", "up")
+    __slots__ = ("active", "failures", "pool", "total", "transport", "up")
 
     def __init__(self) -> None:
         self.up = True
         self.active = 0
         self.total = 0
         self.failures = 0
+        self.transport: Any = None
         self.pool: Any = None
 
 
@@ -117,13 +119,25 @@ class Server:
 
     name: the server as configured (its URL or address); key of stickiness inside a load balancer.
     host, port: where to connect; `host` may be a name that `net.dial` resolves.
+    tls_name: the host of its URL, which its certificate must name; empty where TLS is not spoken to it.
     host_field: the `Host` value to send upstream, or None to pass the client's (`passHostHeader`).
     prefix: what stands before the path of each request (`preservePath`), without a slash at its end.
     state: across snapshots. pool: for the proxy to hang what it keeps per server, kept in `state`.
     watch: told what becomes of clients' requests; None where nobody wants to know (`passiveHealthCheck`).
     """
 
-    __slots__ = ("host", "host_field", "name", "parents", "port", "prefix", "service", "state", "watch")
+    __slots__ = (
+        "host",
+        "host_field",
+        "name",
+        "parents",
+        "port",
+        "prefix",
+        "service",
+        "state",
+        "tls_name",
+        "watch",
+    )
 
     def __init__(
         self,
@@ -133,6 +147,7 @@ class Server:
         *,
         service: str = "",
         host_field: bytes | None = None,
+        tls_name: str = "",
         prefix: bytes = b"",
         state: ServerState | None = None,
     ) -> None:
@@ -142,6 +157,7 @@ class Server:
         self.host = host
         self.port = port
         self.host_field = host_field
+        self.tls_name = tls_name
         self.prefix = prefix
         self.parents: list[Parent] = []
         self.watch: Watch | None = None

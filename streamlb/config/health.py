@@ -102,10 +102,10 @@ def _check_request(path: Path, check: HealthCheck, reading: Reading) -> None:
         reading.error((*path, "path"), "a path only; every server is asked at its own address", "`/health`")
     elif not TARGET.fullmatch(check.path) or "#" in check.path:
         reading.error((*path, "path"), "a path holds no spaces, no `#` and nothing but ASCII", "percent-encode them")
-    if check.scheme in ("https", "h2c"):
-        reading.error((*path, "scheme"), f"Traefik's scheme `{check.scheme}` is not supported by streamlb yet")
-    elif check.scheme not in ("", "http"):
-        reading.error((*path, "scheme"), "a scheme is `http`")
+    if check.scheme == "h2c":
+        reading.error((*path, "scheme"), "Traefik's scheme `h2c` is not supported by streamlb yet")
+    elif check.scheme not in ("", "http", "https"):
+        reading.error((*path, "scheme"), "a scheme is `http` or `https`")
     if check.hostname and not HOST.fullmatch(check.hostname):
         reading.error((*path, "hostname"), "not a host name", "for example `myapp.test.com`")
     if not TOKEN.fullmatch(check.method) or check.method == "CONNECT":

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from streamlb.config.model import PROTOCOLS
+from streamlb.config.model import PROTOCOLS, qualify
 
 if TYPE_CHECKING:
-    from streamlb.config.model import Config, HealthCheck
+    from streamlb.config.model import Config, HealthCheck, LoadBalancer, Server, ServersTransport
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Key = tuple[str, str, str]
 """Protocol, service, server: by this a server is known in all processes."""
@@ -21,17 +23,26 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One server to be probed again and again. host, port: where; `port` of the options is already in it."""
+    """One server to be probed again and again.
+
+    host, port: where; `port` of the options is already in it. HTTP: scheme; name, the host of the server's URL;
+    transport, how servers are spoken to over TLS.
+    """
 
     key: Key
     host: str
     port: int
     options: HealthCheck
+    scheme: str = ""
+    name: str = ""
+    transport: ServersTransport | None = None
 
     @property
-    def authority(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == 80 else f"{host}:{self.port}"
+    def origin(self) -> str:
+        """Where requests go, as a URL without a path."""
+        host = f"[{self.name}]" if ":" in self.name else self.name
+        port = "" if self.port == DEFAULT_PORTS.get(self.scheme) else f":{self.port}"
+        return f"{self.scheme}://{host}{port}"
 
 
 class Result(NamedTuple):
@@ -49,15 +60,26 @@ def plan(config: Config) -> list[Check]:
             balancer = service.load_balancer
             if balancer is None or balancer.health_check is None:
                 continue
+            transport = _transport(config, name, balancer) if protocol == "http" else None
             for server in balancer.servers:
-                key = (protocol, name, server.url or server.address)
-                host, port = _where(key[2])
-                checks[key] = Check(key, host, balancer.health_check.port or port, balancer.health_check)
+                key = (protocol, name, server.name)
+                checks[key] = _check(key, server, balancer.health_check, transport)
     return list(checks.values())
 
 
-def _where(server: str) -> tuple[str, int]:
-    """Host and port of `http://host[:port]` or `host:port`."""
-    parts = urlsplit(server if "://" in server else f"tcp://{server}")
-    default = 443 if parts.scheme == "https" else 80
-    return parts.hostname or "", default if parts.port is None else parts.port
+def _check(key: Key, server: Server, options: HealthCheck, transport: ServersTransport | None) -> Check:
+    if transport is None:
+        where = urlsplit(f"tcp://{server.address}")
+        return Check(key, where.hostname or "", options.port or where.port or 0, options)
+    where = urlsplit(server.url)
+    name = where.hostname or ""
+    scheme = options.scheme or where.scheme
+    # With a scheme of its own a check goes where that scheme's servers are, unless the URL names a port.
+    port = options.port or where.port or DEFAULT_PORTS[scheme]
+    return Check(key, server.address or name, port, options, scheme, name, transport)
+
+
+def _transport(config: Config, service: str, balancer: LoadBalancer) -> ServersTransport:
+    if not balancer.servers_transport:
+        return config.servers_transport
+    return config.http.servers_transports[qualify(balancer.servers_transport, service)]

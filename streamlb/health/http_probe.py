@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from streamlb.config.health import pattern_of
 from streamlb.errors import UpstreamError
-from streamlb.health.checks import Result
+from streamlb.health.checks import DEFAULT_PORTS, Result
 from streamlb.health.connect import ProbeError, connect
+from streamlb.net.tls import PemError, client_context, handshake_error, reason_of
 from streamlb.routing.pattern import searcher
 from streamlb.wire.body import Body, BodyError
 from streamlb.wire.http1 import MAX_HEAD, read_response
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from streamlb.wire.message import ResponseHead
 
 MAX_REDIRECTS = 10
+MIN_HANDSHAKE_TIMEOUT = 0.1
+"""Seconds; the time of the whole probe is bounded by its caller."""
 MAX_INTERIM = 10
 """1xx answers in front of the final one."""
 MAX_BODY = 64 * 1024
@@ -47,9 +50,9 @@ async def probe_http(check: Check) -> Result:
     """Ask, follow, judge. Raises ProbeError, ShortageError, TimeoutError."""
     options = check.options
     method = options.method
-    first = url = urljoin(f"http://{check.authority}", options.path)
+    url = urljoin(check.origin, options.path)
     for _ in range(MAX_REDIRECTS + 1):
-        status, location, body = await _ask(method, url, options, at_home=_origin(url) == _origin(first))
+        status, location, body = await _ask(method, url, check)
         if not (options.follow_redirects and status in REDIRECTS and location):
             return _judge(f"{options.method} {options.path}: {status}", status, body, options)
         url = _follow(url, location)
@@ -88,12 +91,19 @@ def matches(wanted: str, body: bytes) -> bool:
 # --- one request and its answer ----------------------------------------------------------------------------------
 
 
-async def _ask(method: str, url: str, options: HealthCheck, *, at_home: bool) -> tuple[int, str, bytes]:
+async def _ask(method: str, url: str, check: Check) -> tuple[int, str, bytes]:
     """Status, Location and, where it is wanted, the beginning of the body."""
+    options = check.options
     where = urlsplit(url)
-    sock = await connect(where.hostname or "", where.port or 80, options.timeout)
+    at_home = f"{where.scheme}://{where.netloc}" == check.origin
+    host, port = where.hostname or "", where.port or DEFAULT_PORTS[where.scheme]
+    sock = await connect(check.host if at_home else host, port, options.timeout)
     try:
-        reader, writer = await asyncio.open_connection(sock=sock, limit=MAX_HEAD)
+        tls = _tls(check, host, at_home=at_home) if where.scheme == "https" else {}
+        reader, writer = await asyncio.open_connection(sock=sock, limit=MAX_HEAD, **tls)
+    except (OSError, ValueError, PemError) as error:
+        sock.close()
+        raise ProbeError(handshake_error(error).reason) from error
     except BaseException:
         sock.close()
         raise
@@ -110,11 +120,24 @@ async def _ask(method: str, url: str, options: HealthCheck, *, at_home: bool) ->
         raise ProbeError(f"{what}: the head of the answer is too large") from error
     except asyncio.IncompleteReadError as error:
         raise ProbeError(f"{what}: the connection was closed before the answer was complete") from error
-    except ConnectionError as error:
-        raise ProbeError(f"{what}: connection reset") from error
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise ProbeError(f"{what}: {reason_of(error) or 'connection reset'}") from error
     finally:
         writer.transport.abort()
     return head.status, _location(head), body
+
+
+def _tls(check: Check, host: str, *, at_home: bool) -> dict[str, Any]:
+    """What makes a connection one of TLS: as for the requests of clients."""
+    assert check.transport is not None
+    server_name, authorities, certificates, is_verified, minimum, maximum = check.transport.tls
+    return {
+        "ssl": client_context(authorities, certificates, is_verified, minimum, maximum),
+        "server_hostname": (server_name if at_home else "") or host.rstrip("."),
+        "ssl_handshake_timeout": max(check.options.timeout, MIN_HANDSHAKE_TIMEOUT),
+    }
 
 
 def render_request(method: str, where: SplitResult, options: HealthCheck, *, at_home: bool = True) -> bytes:
@@ -172,11 +195,7 @@ def _follow(url: str, location: str) -> str:
     try:
         target = urljoin(url, location)
         where = urlsplit(target)
-        can_go = where.scheme == "http" and where.hostname and where.port != 0
+        can_go = where.scheme in DEFAULT_PORTS and where.hostname and where.port != 0
     except ValueError:
         return ""
     return target if can_go and _visible(target) else ""
-
-
-def _origin(url: str) -> str:
-    return urlsplit(url).netloc

@@ -29,6 +29,7 @@ from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.process.channel import Configure, Drained, Ejected, Failed, Health, Ready
 from streamlb.process.configuration import load
+from streamlb.process.resolving import Resolving
 from streamlb.process.slot import Slot, count_workers, describe_exit
 from streamlb.process.sockets import bind_all
 
@@ -99,6 +100,8 @@ class Control:
         self._loop = asyncio.get_running_loop()
         self._slots = [Slot(number, each) for number, each in enumerate(sockets)]
         self._prober = Prober(self._on_verdict, self._on_back)
+        self._resolving = Resolving(config, self._on_resolved)
+        self._version = 1
         self._started_at = started_at
         self._serving = False
         self._stopping = False
@@ -122,9 +125,11 @@ class Control:
             await asyncio.wait({first, self._ended}, return_when=asyncio.FIRST_COMPLETED)
             for slot in self._slots:
                 self._start(slot)
+            self._resolving.start()
             return await self._ended
         finally:
             self._prober.stop()
+            self._resolving.stop()
             for slot in self._slots:
                 slot.close_sockets()
                 slot.kill()
@@ -136,7 +141,7 @@ class Control:
         if self._stopping:
             return
         self._prober.forget(slot.number)
-        configure = Configure(self._config, slot.number, len(self._slots), version=1, down=self._prober.down())
+        configure = self._configuration(slot)
         try:
             slot.start(self._loop, configure, self._on_message)
         except OSError as error:
@@ -145,6 +150,8 @@ class Control:
 
     def _on_message(self, slot: Slot, message: Message) -> None:
         if isinstance(message, Ready):
+            if slot.ready:
+                return  # It serves a newer configuration now.
             slot.ready = True
             log.info("worker %d is ready (pid %d)", slot.number, slot.pid)
             if not self._serving and all(each.ready for each in self._slots):
@@ -157,6 +164,11 @@ class Control:
         elif isinstance(message, Drained):
             log.debug("worker %d has drained", slot.number)
 
+    def _configuration(self, slot: Slot) -> Configure:
+        """What a worker is told to serve, with what is known of the servers now."""
+        down = self._prober.down()
+        return Configure(self._config, slot.number, len(self._slots), version=self._version, down=down)
+
     def _on_verdict(self, server: ServerKey, up: bool) -> None:
         """The probes have changed their mind about a server."""
         for slot in self._slots:
@@ -165,6 +177,16 @@ class Control:
     def _on_back(self, number: int, server: ServerKey) -> None:
         """A worker may take back a server it has taken out."""
         self._slots[number].tell(Health(server, True))
+
+    def _on_resolved(self, config: Config) -> None:
+        """The addresses of some servers are known now, or are others than before."""
+        if self._stopping:
+            return
+        self._config = config
+        self._version += 1
+        self._prober.load(config)
+        for slot in self._slots:
+            slot.tell(self._configuration(slot))
 
     def _on_child(self) -> None:
         """SIGCHLD: some worker has ended, or several."""

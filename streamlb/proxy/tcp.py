@@ -66,8 +66,7 @@ class TcpEntry:
         route = table.tcp.route(client)
         if route is None:
             return False
-        timeout = runtime.config.tcp_servers_transport.dial_timeout
-        conversation = TcpConversation(self, sock, route.name, route.service, Selection(b"", client.packed), timeout)
+        conversation = TcpConversation(self, sock, route.name, route.service, Selection(b"", client.packed))
         conversation.begin()
         return True
 
@@ -103,7 +102,6 @@ class TcpConversation:
         "_attempts",
         "_client",
         "_dial",
-        "_dial_timeout",
         "_entry",
         "_moved",
         "_pumps",
@@ -122,7 +120,6 @@ class TcpConversation:
         router: str,
         service: Node,
         want: Selection,
-        dial_timeout: float,
     ) -> None:
         # conversation
         self._entry = entry
@@ -130,7 +127,6 @@ class TcpConversation:
         self._router = router
         self._service = service
         self._want = want
-        self._dial_timeout = dial_timeout
         self._attempts = 0
         self._server: Server | None = None
         self._dial: Dial | None = None
@@ -157,7 +153,8 @@ class TcpConversation:
         self._server = server
         server.state.active += 1
         server.state.total += 1
-        self._dial = dial(self._entry.loop, server.host, server.port, self._dial_timeout, self._on_dialled)
+        timeout = server.state.transport.dial_timeout
+        self._dial = dial(self._entry.loop, server.host, server.port, timeout, self._on_dialled)
 
     def on_due(self) -> None:
         self.due_at = NEVER
@@ -202,7 +199,7 @@ class TcpConversation:
         if self._server is not None and self._server.watch is not None:
             self._server.watch.succeeded()
         entry, orders = self._entry, self._want.mirrors
-        taps = entry.mirrors.open(orders, self._dial_timeout) if orders else ()
+        taps = entry.mirrors.open(orders) if orders else ()
         self._pumps = Pumps(entry.loop, entry.workshop, self._client, sock, self, taps)
         self._pumps.start()
 

@@ -215,6 +215,24 @@ def test_a_name_that_does_not_resolve_is_a_server_that_is_down() -> None:
             assert names(port) == {"v1"}
 
 
+def test_each_address_of_a_name_has_a_health_of_its_own() -> None:
+    port, address = entry_point()
+    with recording(ok(b"here")) as origin:
+        text = config(address, origin.port).replace(
+            "127.0.0.1:%d'" % origin.port, "localhost:%d', resolve: all" % origin.port
+        )
+        with running_streamlb(text) as proxy:
+            proxy.wait_for("localhost is ")
+            until(lambda: len(origin.requests) > 3)
+            assert {http_get(port).body for _ in range(6)} == {b"here"}
+            origin.answer = lambda request: BAD if request.target == "/health" else ok(b"here")
+            proxy.wait_for("(127.0.0.1) is down: GET /health: 500")
+            until(lambda: http_get(port).status == 503)
+            origin.answer = ok(b"here")
+            proxy.wait_for("(127.0.0.1) is up: GET /health: 200")
+            until(lambda: http_get(port).status == 200)
+
+
 @pytest.mark.parametrize("state", ["probe", "down"])
 def test_a_server_nothing_is_known_of_gets_no_request(state: str) -> None:
     port, address = entry_point()

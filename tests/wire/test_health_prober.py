@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streamlb.config.model import Config, HealthCheck, LoadBalancer, Section, Server, Service
+from streamlb.config.model import Config, HealthCheck, HttpSection, LoadBalancer, Server, Service
 from streamlb.health import prober as module
 from streamlb.health.prober import Prober
 from tests.support.engine import url
@@ -38,7 +38,7 @@ class Heard:
     def load(self, *ports: int, **options: Any) -> None:
         options = {"path": "/health", "interval": 0.05, "timeout": 5.0, **options}
         balancer = LoadBalancer(servers=[Server(url=url(port)) for port in ports], health_check=HealthCheck(**options))
-        self.prober.load(Config(http=Section(services={"app": Service(load_balancer=balancer)})))
+        self.prober.load(Config(http=HttpSection(services={"app": Service(load_balancer=balancer)})))
 
     def _on_change(self, key: Key, up: bool) -> None:
         self.changes.append((key[2], up))

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streamlb.config.model import HealthCheck
+from streamlb.config.model import HealthCheck, ServersTransport
 from streamlb.health.checks import Check, Result
 from streamlb.health.connect import MAX_LOOKUPS, resolve
 from streamlb.health.prober import probe
 from streamlb.net.resolve import Resolver
+from tests.support.certificates import authority, secure_recording
 from tests.support.engine import full_backlog
 from tests.support.http import After, ok, recording
 from tests.support.loops import no_descriptor_leak, on_both_loops
@@ -27,7 +28,10 @@ def check(port: int, protocol: str = "http", host: str = "127.0.0.1", **options:
     options.setdefault("timeout", 5.0)
     if protocol == "http":
         options.setdefault("path", "/health")
-    return Check((protocol, "app", f"{host}:{port}"), host, port, HealthCheck(**options))
+    scheme = options.get("scheme") or ("http" if protocol == "http" else "")
+    transport = options.pop("transport", ServersTransport())
+    key = (protocol, "app", f"{host}:{port}")
+    return Check(key, host, port, HealthCheck(**options), scheme, host, transport)
 
 
 def status(code: int, *fields: bytes) -> bytes:
@@ -54,6 +58,59 @@ async def test_a_request_and_a_good_answer() -> None:
         ]
 
 
+@on_both_loops
+async def test_tls_by_the_service_s_transport() -> None:
+    ours = ServersTransport(root_cas=[authority().pair.text])
+    with secure_recording() as origin, secure_recording(authority().self_signed("localhost")) as other:
+        async with no_descriptor_leak():
+
+            async def ask(port: int, transport: ServersTransport) -> Result:
+                return await probe(check(port, host="localhost", scheme="https", transport=transport, body="ok"))
+
+            assert await ask(origin.port, ours) == Result(True, "GET /health: 200")
+            reason = "certificate verify failed: self-signed certificate"
+            assert await ask(other.port, ours) == Result(False, reason)
+            assert await ask(other.port, ServersTransport(insecure_skip_verify=True)) == Result(
+                True, "GET /health: 200"
+            )
+            wrong = await ask(origin.port, ServersTransport(root_cas=ours.root_cas, server_name="b.test"))
+            assert wrong.good is False
+            assert "certificate verify failed" in wrong.reason
+        assert [request.value("host") for request in origin.requests] == [b"localhost:%d" % origin.port]
+
+
+@on_both_loops
+async def test_tls_with_who_does_not_speak_it_or_nothing_at_all() -> None:
+    with recording(status(400)) as plain, recording([After.HANG]) as silent:
+        async with no_descriptor_leak():
+            found = await probe(check(silent.port, scheme="https", timeout=0.3))
+            assert found == Result(False, "timeout after 0.3 s")
+            found = await probe(check(plain.port, scheme="https", timeout=0.5))
+            assert found.good is False
+
+
+@on_both_loops
+async def test_a_server_that_wants_to_see_a_certificate() -> None:
+    with secure_recording(clients=authority()) as origin:
+        async with no_descriptor_leak():
+            found = await probe(
+                check(
+                    origin.port, host="localhost", scheme="https", transport=ServersTransport(insecure_skip_verify=True)
+                )
+            )
+            assert found.good is False
+            assert "internal" not in found.reason
+
+
+@on_both_loops
+async def test_a_redirect_to_tls_is_followed() -> None:
+    with secure_recording() as origin:
+        with recording(status(301, b"Location: https://localhost:%d/" % origin.port)) as plain:
+            transport = ServersTransport(root_cas=[authority().pair.text], server_name="not.for.others")
+            assert (await probe(check(plain.port, transport=transport))).good
+            assert origin.targets() == ["/"]
+
+
 BODY = {"body": "ok"}
 PLAIN: dict[str, Any] = {}
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -68,7 +125,7 @@ LONGER = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"
         (status(200), {"status": ["204"]}, False, "GET /health: 200"),
         (status(302), PLAIN, True, "GET /health: 302"),  # No Location: there is nothing to follow.
         (status(302, b"Location: /x"), {"follow_redirects": False}, True, "GET /health: 302"),
-        (status(301, b"Location: https://a/"), PLAIN, False, "GET /health: 301 to where a check cannot follow"),
+        (status(301, b"Location: ftp://a/"), PLAIN, False, "GET /health: 301 to where a check cannot follow"),
         (status(301, b"Location: http://[::1"), PLAIN, False, "GET /health: 301 to where a check cannot follow"),
         (status(301, b"Location: http://a:99999/"), PLAIN, False, "GET /health: 301 to where a check cannot follow"),
         (status(307, b"Location: /health"), PLAIN, False, "GET /health: more than 10 redirects"),

@@ -11,11 +11,11 @@ from streamlb.balance.selection import Selection
 from streamlb.config.model import (
     Config,
     HealthCheck,
+    HttpSection,
     LoadBalancer,
     MirrorChild,
     Mirroring,
     PassiveHealthCheck,
-    Section,
     Server,
     Service,
     Weighted,
@@ -94,7 +94,7 @@ class World:
         self.downs += 1
 
     def load(self, **services: Service) -> None:
-        self.runtime = build(Config(http=Section(services=services)), self.registry)
+        self.runtime = build(Config(http=HttpSection(services=services)), self.registry)
         self.verdicts.adopt(self.runtime)
 
     def picks(self, service: str = "app", count: int = 4) -> str:
@@ -153,7 +153,7 @@ def test_verdicts_that_come_before_the_world_count() -> None:
     verdicts = Verdicts(loop, lambda _key: None, lambda: None)  # type: ignore[arg-type]
     verdicts.begin([("http", "app", "http://a"), ("http", "app", "http://b")])
     verdicts.apply(("http", "app", "http://b"), True)
-    runtime = build(Config(http=Section(services={"app": servers("a", "b", active=True)})), Registry())
+    runtime = build(Config(http=HttpSection(services={"app": servers("a", "b", active=True)})), Registry())
     verdicts.adopt(runtime)
     found = [runtime.services["http", "app"].pick(Selection()) for _ in range(3)]
     assert [server and server.name for server in found] == ["http://b"] * 3
