@@ -218,9 +218,8 @@ def test_a_name_that_does_not_resolve_is_a_server_that_is_down() -> None:
 def test_each_address_of_a_name_has_a_health_of_its_own() -> None:
     port, address = entry_point()
     with recording(ok(b"here")) as origin:
-        text = config(address, origin.port).replace(
-            "127.0.0.1:%d'" % origin.port, "localhost:%d', resolve: all" % origin.port
-        )
+        text = config(address, origin.port)
+        text = text.replace(f"127.0.0.1:{origin.port}'", f"localhost:{origin.port}', resolve: all")
         with running_streamlb(text) as proxy:
             proxy.wait_for("localhost is ")
             until(lambda: len(origin.requests) > 3)

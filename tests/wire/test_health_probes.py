@@ -58,6 +58,9 @@ async def test_a_request_and_a_good_answer() -> None:
         ]
 
 
+TRUSTING = ServersTransport(insecure_skip_verify=True)
+
+
 @on_both_loops
 async def test_tls_by_the_service_s_transport() -> None:
     ours = ServersTransport(root_cas=[authority().pair.text])
@@ -70,9 +73,7 @@ async def test_tls_by_the_service_s_transport() -> None:
             assert await ask(origin.port, ours) == Result(True, "GET /health: 200")
             reason = "certificate verify failed: self-signed certificate"
             assert await ask(other.port, ours) == Result(False, reason)
-            assert await ask(other.port, ServersTransport(insecure_skip_verify=True)) == Result(
-                True, "GET /health: 200"
-            )
+            assert await ask(other.port, TRUSTING) == Result(True, "GET /health: 200")
             wrong = await ask(origin.port, ServersTransport(root_cas=ours.root_cas, server_name="b.test"))
             assert wrong.good is False
             assert "certificate verify failed" in wrong.reason
@@ -93,11 +94,7 @@ async def test_tls_with_who_does_not_speak_it_or_nothing_at_all() -> None:
 async def test_a_server_that_wants_to_see_a_certificate() -> None:
     with secure_recording(clients=authority()) as origin:
         async with no_descriptor_leak():
-            found = await probe(
-                check(
-                    origin.port, host="localhost", scheme="https", transport=ServersTransport(insecure_skip_verify=True)
-                )
-            )
+            found = await probe(check(origin.port, host="localhost", scheme="https", transport=TRUSTING))
             assert found.good is False
             assert "internal" not in found.reason
 
