@@ -7,7 +7,10 @@ Called by `proxy`; specified in docs/architecture.md ("one service tree").
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from streamlb.balance.queue import Queue
 
 
 class Selection:
@@ -20,9 +23,10 @@ class Selection:
     cookies: `Set-Cookie` field values (bytes) to add to the answer, outermost service first.
     mirrors: mirrors admitted for this request, to be fed a copy; `mirror.service.pick(...)` names the copy's server.
     The first pick decides them; retries leave them as they are.
+    queue: where to wait when nobody was picked because all are full; wanted: the only server to wait for, if any.
     """
 
-    __slots__ = ("_spent", "avoid", "cookie_header", "cookies", "hash_key", "mirrors", "retried")
+    __slots__ = ("_spent", "avoid", "cookie_header", "cookies", "hash_key", "mirrors", "queue", "retried", "wanted")
 
     def __init__(self, cookie_header: bytes = b"", hash_key: bytes = b"") -> None:
         # in
@@ -33,6 +37,8 @@ class Selection:
         # out
         self.cookies: list[bytes] = []
         self.mirrors: list[MirrorOrder] = []
+        self.queue: Queue | None = None
+        self.wanted: Server | None = None
         # pick
         self._spent: tuple[tuple[Server, ...], set[Node]] | None = None
 
@@ -40,8 +46,14 @@ class Selection:
         """Prepare the same request for another pick that must not answer `failed`; mirrors stay as noted."""
         self.avoid = (*self.avoid, failed)
         self.retried = True
+        self.queue = self.wanted = None
         if self.cookies:
             self.cookies = []
+
+    def again(self) -> None:
+        """Prepare the same pick once more, after the wait in a queue."""
+        self.queue = self.wanted = None
+        self._spent = None
 
     def reset(self, cookie_header: bytes = b"", hash_key: bytes = b"") -> None:
         """Start over for another request; lists already handed out are left alone."""
@@ -49,6 +61,7 @@ class Selection:
         self.hash_key = hash_key
         self.avoid = ()
         self.retried = False
+        self.queue = self.wanted = None
         if self.cookies:
             self.cookies = []
         if self.mirrors:
@@ -124,15 +137,20 @@ class Server:
     prefix: what stands before the path of each request (`preservePath`), without a slash at its end.
     state: across snapshots. pool: for the proxy to hang what it keeps per server, kept in `state`.
     watch: told what becomes of clients' requests; None where nobody wants to know (`passiveHealthCheck`).
+    limits: what the proxy holds exchanges with it to; opaque here.
+    max_connections: conversations at once, 0 for any number. queue: who waits for a place, if that is limited.
     """
 
     __slots__ = (
         "host",
         "host_field",
+        "limits",
+        "max_connections",
         "name",
         "parents",
         "port",
         "prefix",
+        "queue",
         "service",
         "state",
         "tls_name",
@@ -149,6 +167,9 @@ class Server:
         host_field: bytes | None = None,
         tls_name: str = "",
         prefix: bytes = b"",
+        limits: Any = None,
+        max_connections: int = 0,
+        queue: Queue | None = None,
         state: ServerState | None = None,
     ) -> None:
         # snapshot
@@ -159,6 +180,9 @@ class Server:
         self.host_field = host_field
         self.tls_name = tls_name
         self.prefix = prefix
+        self.limits = limits
+        self.max_connections = max_connections
+        self.queue = queue
         self.parents: list[Parent] = []
         self.watch: Watch | None = None
         # across snapshots
@@ -167,6 +191,16 @@ class Server:
     @property
     def up(self) -> bool:
         return self.state.up
+
+    @property
+    def is_full(self) -> bool:
+        return 0 < self.max_connections <= self.state.active
+
+    def leave(self) -> None:
+        """A conversation is over; whoever waits for its place hears of it."""
+        self.state.active -= 1
+        if self.queue is not None:
+            self.queue.offer(self)
 
     @property
     def pool(self) -> Any:
@@ -186,6 +220,8 @@ class Server:
     def pick(self, want: Selection) -> Server | None:
         # A down server is reached here by a cookie, or from a snapshot that health no longer speaks to.
         if not self.state.up or self in want.avoid:
+            return None
+        if self.max_connections and self.is_full:
             return None
         return self
 

@@ -35,6 +35,7 @@ HTTP_ONLY = {
     ("mirroring", "maxBodySize"): "only HTTP requests have a body",
 }
 """Options that mean nothing for TCP and UDP."""
+FLOWS = "`udp.maxFlows` of an entry point limits the flows"
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 SAFE = "/-._~!$&'()*+,;=:@"
@@ -100,11 +101,23 @@ def _check_load_balancer(protocol: str, path: Path, balancer: LoadBalancer, read
         reading.note(path, f"the load balancer has no servers: {answer}")
     _check_sticky((*path, "sticky"), balancer.sticky, reading)
     health.check(protocol, path, balancer, reading)
+    _check_queue(protocol, (*path, "queue"), balancer, reading)
+
+
+def _check_queue(protocol: str, path: Path, balancer: LoadBalancer, reading: Reading) -> None:
+    if protocol == "udp" and reading.has(path):
+        reading.error(path, "datagrams cannot wait", FLOWS, at_key=True)
+    if balancer.queue.timeout <= 0:
+        reading.error((*path, "timeout"), "a queue's timeout must be longer than 0", "`maxSize: 0` for no queue")
+    if reading.has(path) and not any(server.max_connections for server in balancer.servers):
+        reading.note(path, "nobody ever waits: no server has `maxConnections`")
 
 
 def _check_server(protocol: str, path: Path, server: Server, reading: Reading) -> None:
     right, wrong = ("url", "address") if protocol == "http" else ("address", "url")
     given, other = (server.url, server.address) if protocol == "http" else (server.address, server.url)
+    if protocol == "udp" and reading.has((*path, "maxConnections")):
+        reading.error((*path, "maxConnections"), "datagrams have no connections", FLOWS, at_key=True)
     if reading.is_broken((*path, right)) or reading.is_broken((*path, wrong)):
         return
     if other or reading.has((*path, wrong)):

@@ -192,6 +192,10 @@ class Verdicts:
             if up:
                 self._back_at[key] = self.now()
             self._share(key[:2])
+        for server in servers if up else ():
+            if server.queue is not None:
+                # Whoever waits for a place at the others may have one here.
+                server.queue.offer(server)
 
     def _share(self, service: tuple[str, str]) -> None:
         """Give the servers of a service that have come back what is theirs by now."""

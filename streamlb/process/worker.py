@@ -22,7 +22,7 @@ from streamlb.observe import log as programme_log
 from streamlb.observe.throttle import Throttle
 from streamlb.process.channel import Channel, Configure, Drain, Drained, Ejected, Failed, Health, Listen, Ready
 from streamlb.process.serving import Serving, serve
-from streamlb.proxy.pool import prepare
+from streamlb.proxy.pool import prepare, retire
 from streamlb.runtime.build import build
 from streamlb.runtime.registry import Registry
 from streamlb.runtime.snapshot import World
@@ -102,9 +102,7 @@ class Worker:
                 self._world = World(runtime)
             else:
                 self._world.runtime = runtime
-                for state in self._registry.retired:
-                    if state.pool is not None:
-                        state.pool.close()
+                retire(self._registry.retired)
             prepare(told.config)
             for name in [name for name in self._sockets if name in runtime.entry_points]:
                 self._serving[name] = await serve(self._world, name, self._sockets.pop(name))
@@ -125,10 +123,7 @@ class Worker:
             serving.leave_down()
 
     async def _drain(self, *, free_port: bool = False) -> None:
-        serving = list(self._serving.values())
-        for entry_point in serving:
-            entry_point.stop()
-        drains = [spawn(each.drain(free_port=free_port), f"drain of {each.name}") for each in serving]
+        drains = [spawn(each.drain(free_port=free_port), f"drain of {each.name}") for each in self._serving.values()]
         cut = sum(await asyncio.gather(*drains))
         if cut:
             what = "conversation was" if cut == 1 else "conversations were"

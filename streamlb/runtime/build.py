@@ -10,13 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from streamlb.balance.queue import Queue
 from streamlb.balance.quota import Quota
 from streamlb.balance.selection import MirrorOrder, Server
 from streamlb.balance.sticky import Attributes, Sticky, cookie_name
 from streamlb.balance.tree import Balancer, Child, Mirror
-from streamlb.config.model import PROTOCOLS, bare, provider_of, qualify
+from streamlb.config.model import PROTOCOLS, ServersTransport, bare, provider_of, qualify
 from streamlb.errors import InternalError
 from streamlb.routing.router import HttpTable, Router, TcpTable
+from streamlb.runtime.limits import ANY_TIME, Limits, Override
 from streamlb.runtime.snapshot import EntryPointTable, Runtime
 
 if TYPE_CHECKING:
@@ -93,7 +95,9 @@ class _Trees:
     def _make(self, name: str, service: model.Service) -> TreeNode:
         if service.load_balancer is not None:
             balancer = service.load_balancer
-            return self._balancer(name, self._servers(name, balancer), balancer.sticky)
+            limits = self._limits(self._transport(name, balancer)).under(service.timeouts)
+            queue = _queue(name, balancer, limits)
+            return self._balancer(name, self._servers(name, balancer, limits, queue), balancer.sticky, queue)
         if service.weighted is not None:
             children = [
                 Child(bare(child.name), self.node(qualify(child.name, name)), child.weight)
@@ -104,18 +108,21 @@ class _Trees:
             return self._mirror(name, service.mirroring)
         raise InternalError(f"{self._protocol} service {name} is of no kind")
 
-    def _balancer(self, name: str, children: list[Child], sticky: model.Sticky | None) -> Balancer:
+    def _balancer(
+        self, name: str, children: list[Child], sticky: model.Sticky | None, queue: Queue | None = None
+    ) -> Balancer:
         balancer = Balancer(
             name,
             children,
             sticky=_sticky(name, children, sticky.cookie) if sticky and self._protocol == "http" else None,
+            queue=queue,
             worker=self._worker,
             workers=self._workers,
         )
         self._renewal.resume(self._protocol, balancer)
         return balancer
 
-    def _servers(self, service: str, balancer: model.LoadBalancer) -> list[Child]:
+    def _servers(self, service: str, balancer: model.LoadBalancer, limits: Limits, queue: Queue | None) -> list[Child]:
         children = []
         transport = self._transport(service, balancer)
         for configured in balancer.servers:
@@ -125,8 +132,16 @@ class _Trees:
             else:
                 host, port = _split_address(configured.address)
                 server = Server(configured.name, host, port, service=service, state=state)
+            server.limits, server.max_connections, server.queue = limits, configured.max_connections, queue
             children.append(Child(configured.name, server, configured.weight))
         return children
+
+    def _limits(self, transport: Transport) -> Limits:
+        """What a transport says about the time of an exchange."""
+        if not isinstance(transport, ServersTransport):
+            return Limits()
+        timeouts = transport.forwarding_timeouts
+        return Limits(first_byte=timeouts.response_header_timeout or ANY_TIME, answer=timeouts.read_timeout or ANY_TIME)
 
     def _transport(self, service: str, balancer: model.LoadBalancer) -> Transport:
         """How the servers of a service are reached."""
@@ -158,6 +173,12 @@ class _Trees:
             return Quota(percent, self._worker, self._workers)
 
         return self._renewal.quota(self._protocol, service, mirror, percent, make)
+
+
+def _queue(service: str, balancer: model.LoadBalancer, limits: Limits) -> Queue | None:
+    if not any(server.max_connections for server in balancer.servers):
+        return None
+    return Queue(service, balancer.queue.max_size, balancer.queue.timeout, limits)
 
 
 def _sticky(service: str, children: list[Child], cookie: model.Cookie) -> Sticky[TreeNode]:
@@ -252,5 +273,13 @@ def _routers(
         service = services.get((protocol, qualify(router.service, name)))
         if service is None:
             raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
-        joined.append(Router(name, router.rule, service, router.priority, config.syntax_of(router)))
+        limits = _override(router, config.section(protocol).services[qualify(router.service, name)])
+        syntax = config.syntax_of(router)
+        joined.append(Router(name, router.rule, service, router.priority, syntax, limits))
     return joined
+
+
+def _override(router: model.Router, service: model.Service) -> Override | None:
+    """What is said about timeouts above the load balancers; a router wins over the service it names."""
+    said = [timeouts for timeouts in (service.timeouts, router.timeouts) if timeouts is not None]
+    return Override(*said) if said else None

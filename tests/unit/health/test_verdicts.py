@@ -289,6 +289,30 @@ def test_the_same_server_twice_is_one() -> None:
     assert world.picks(count=6).count("a") == 4
 
 
+def test_a_server_that_is_back_is_offered_to_those_who_wait_for_a_place() -> None:
+    service = servers("a", "b", active=True)
+    assert service.load_balancer is not None
+    for server in service.load_balancer.servers:
+        server.max_connections = 1
+    world = World(app=service)
+    world.set("a", False)
+    node: Any = world.runtime.services["http", "app"]
+    [_, other] = [child.node for child in node.children]
+    other.state.active = 1
+    told = []
+
+    class Waiter:
+        def on_room(self) -> None:
+            told.append(world.picks(count=1))
+
+    want = Selection()
+    assert node.pick(want) is None
+    assert want.queue is not None
+    assert want.queue.join(Waiter(), want.wanted)
+    world.set("a", True)
+    assert told == ["a"]
+
+
 # --- slow start --------------------------------------------------------------------------------------------------
 
 
