@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.support.http import Recorded, Script
 
-LATE = 0.8
+LATE = 4.0
 """Seconds a deadline may be late, on a busy machine."""
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
 
@@ -143,7 +143,7 @@ ROUTERS = """
     strict: {rule: 'Path(`/strict`)', service: strict}
     eased: {rule: 'Path(`/eased`)', service: strict, timeouts: {request: 0}}
 """
-STRICT = "    strict: {timeouts: {request: 500ms}, weighted: {services: [{name: app}]}}"
+STRICT = "    strict: {timeouts: {request: 500ms, firstByte: 0}, weighted: {services: [{name: app}]}}"
 
 
 def paced(request: Recorded) -> Script:
