@@ -32,6 +32,7 @@ RANKS = {
     "runtime": 4,
     "observe": 5,
     "proxy": 6,
+    "health": 6,
     "process": 7,
     "cli": 8,
     "__main__": 9,
@@ -48,6 +49,17 @@ MAY_IMPORT = {
     "runtime": {"errors", "config.model", "routing", "balance", "wire.cookies"},
     "observe": {"errors", "runtime"},
     "proxy": {"errors", "net", "session", "runtime", "balance", "routing", "wire", "observe"},
+    "health": {
+        "errors",
+        "config.model",
+        "config.health",
+        "net",
+        "routing.pattern",
+        "runtime",
+        "balance",
+        "wire",
+        "observe",
+    },
     "whoami": set(),
 }
 """Rooms not named here may import every room of a lower rank. Type annotations are held to ranks only."""

@@ -118,6 +118,15 @@ class Parent(Protocol):
     def refresh(self) -> None: ...
 
 
+class Watch(Protocol):
+    """Who learns from clients' requests whether a server works."""
+
+    def failed(self, reason: str) -> None: ...
+    def succeeded(self) -> None: ...
+    def answered(self, status: int) -> None:
+        """HTTP: either of them, by the status."""
+
+
 class Server:
     """A leaf of the tree and the result of a pick.
 
@@ -127,6 +136,7 @@ class Server:
     host_field: the `Host` value to send upstream, or None to pass the client's (`passHostHeader`).
     prefix: what stands before the path of each request (`preservePath`), without a slash at its end.
     state: across snapshots. pool: for the proxy to hang what it keeps per server, kept in `state`.
+    watch: told what becomes of clients' requests; None where nobody wants to know (`passiveHealthCheck`).
     limits: what the proxy holds exchanges with it to; opaque here.
     max_connections: conversations at once, 0 for any number. queue: who waits for a place, if that is limited.
     """
@@ -144,6 +154,7 @@ class Server:
         "service",
         "state",
         "tls_name",
+        "watch",
     )
 
     def __init__(
@@ -173,6 +184,7 @@ class Server:
         self.max_connections = max_connections
         self.queue = queue
         self.parents: list[Parent] = []
+        self.watch: Watch | None = None
         # across snapshots
         self.state = state or ServerState()
 

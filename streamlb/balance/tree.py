@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from streamlb.balance.selection import MirrorOrder, Node, Server
+from streamlb.balance.slow_start import Warming
 from streamlb.balance.strategy import Rotation
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Balancer:
     up: whether a child that may get new clients (weight above 0) is up.
     """
 
-    __slots__ = ("_next", "_sticky", "children", "name", "parents", "queue", "rotation", "up")
+    __slots__ = ("_next", "_sticky", "_warming", "children", "name", "parents", "queue", "rotation", "up")
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Balancer:
         # pick
         self.rotation: Rotation[TreeNode] = Rotation([(c.node, c.weight) for c in children], worker, workers)
         self._next = self.rotation.next
+        self._warming: Warming[TreeNode] | None = None
         # health
         self.up = False
         for child in self.children:
@@ -78,6 +80,13 @@ class Balancer:
             self.up = bool(usable)
             for parent in self.parents:
                 parent.refresh()
+
+    def warm(self, shares: dict[TreeNode, float]) -> None:
+        """From now on these children take but their share of their turns; nobody in it: all as usual."""
+        if self._warming is None:
+            self._warming = Warming(self._next)
+        self._warming.set(shares)
+        self._next = self._warming.next if shares else self._warming.base
 
     def pick(self, want: Selection) -> Server | None:
         sticky = self._sticky

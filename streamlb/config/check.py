@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streamlb.config import entry_points, kubernetes, routers, services, shape, timeouts, transports
+from streamlb.config import entry_points, health, kubernetes, routers, services, shape, timeouts, transports
 from streamlb.config.load import decode, find_files, parse, read_bytes, read_source
 from streamlb.config.model import Config
 from streamlb.config.reading import Reading
@@ -20,6 +20,7 @@ from streamlb.config.tree import Mapping, Node, Scalar, Source, is_empty, proble
 from streamlb.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from streamlb.config.health import CheckPattern
     from streamlb.config.reading import Path
     from streamlb.config.routers import CheckRule, FindHidden
     from streamlb.config.transports import CheckPem
@@ -50,10 +51,11 @@ def load(
     check_rule: CheckRule | None = None,
     find_hidden: FindHidden | None = None,
     check_pem: CheckPem | None = None,
+    check_pattern: CheckPattern | None = None,
 ) -> Loaded:
     """The configuration of a file and what comes with it. Raises ConfigError with all its problems."""
     name = os.fspath(path)
-    return _load(read_source(name), os.path.dirname(name), check_rule, find_hidden, check_pem)
+    return _load(read_source(name), os.path.dirname(name), check_rule, find_hidden, check_pem, check_pattern)
 
 
 def load_text(
@@ -63,10 +65,11 @@ def load_text(
     check_rule: CheckRule | None = None,
     find_hidden: FindHidden | None = None,
     check_pem: CheckPem | None = None,
+    check_pattern: CheckPattern | None = None,
 ) -> Loaded:
     """The same for text that is not in a file; `name` says how to call it and where relative paths begin."""
     source = decode(name, text.encode("utf-8", "surrogatepass"))
-    return _load(source, os.path.dirname(name), check_rule, find_hidden, check_pem)
+    return _load(source, os.path.dirname(name), check_rule, find_hidden, check_pem, check_pattern)
 
 
 def _load(
@@ -75,6 +78,7 @@ def _load(
     check_rule: CheckRule | None,
     find_hidden: FindHidden | None,
     check_pem: CheckPem | None,
+    check_pattern: CheckPattern | None,
 ) -> Loaded:
     reading = Reading()
     root = _document(source, reading.problems)
@@ -85,6 +89,8 @@ def _load(
         _add_manifests(config, directory, files, reading)
     _check_names(config, reading)
     services.check(config, reading)
+    if check_pattern is not None:
+        health.check_patterns(config, reading, check_pattern)
     transports.check(config, directory, files, reading, check_pem)
     routers.check(config, reading, check_rule)
     timeouts.check(config, reading)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from annotated_types import Ge, Le
 
 from streamlb.config.duration import EXAMPLES
-from streamlb.config.model import Seconds, to_camel
+from streamlb.config.model import OneOrMany, Seconds, to_camel
 from streamlb.config.near import did_you_mean
 from streamlb.config.tree import Mapping, Node, Scalar, Sequence
 
@@ -80,6 +80,11 @@ def kind_of(hint: Any) -> Kind:
 
 def is_duration(kind: Kind) -> bool:
     return any(isinstance(mark, Seconds) or mark is Seconds for mark in kind.metadata)
+
+
+def takes_one(kind: Kind) -> bool:
+    """Whether a list may be written as its only item."""
+    return any(isinstance(mark, OneOrMany) for mark in kind.metadata)
 
 
 def is_signed(kind: Kind) -> bool:

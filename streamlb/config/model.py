@@ -38,10 +38,17 @@ class Seconds:
         self.signed = signed
 
 
+class OneOrMany:
+    """Marks a list that YAML may write as a bare item: `status: 200` for `status: [200]`."""
+
+
 Duration = Annotated[float, Seconds()]
 SignedDuration = Annotated[float, Seconds(signed=True)]
 Weight = Annotated[int, Ge(0), Le(1_000_000)]
 Percent = Annotated[int, Ge(0), Le(100)]
+Times = Annotated[int, Ge(1), Le(1_000)]
+StatusRanges = Annotated[list[str], OneOrMany()]
+"""`["200-399", "429"]`: status codes and ranges of them."""
 
 SETTINGS: Any = {"extra": "forbid", "alias_generator": to_camel}
 """How pydantic reads the classes below: YAML's spelling, no unknown keys."""
@@ -374,13 +381,60 @@ class ResponseForwarding:
 
 
 @dataclass(slots=True, kw_only=True)
+class HealthCheck:
+    """Probes of each server of a load balancer. What is legal for which protocol: `config/health.py`.
+
+    rise, fall: results in a row that turn a verdict (streamlb's own). unhealthy_interval: None is `interval`.
+    initial_state: what counts before the first result; `probe` is down until then (streamlb's own).
+    HTTP: port 0 is the server's; status [] is 200 to 399; body is a part of the answer or a `/regexp/`.
+    TCP and UDP: `send` is said first, the answer must begin with `expect`.
+    """
+
+    path: str = ""
+    scheme: str = ""
+    mode: Literal["http", "grpc"] = "http"
+    port: Annotated[int, Ge(0), Le(65_535)] = 0
+    hostname: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    method: str = "GET"
+    status: StatusRanges = field(default_factory=list)
+    follow_redirects: bool = True
+    body: str = ""
+    send: str = ""
+    expect: str = ""
+    interval: Duration = 30.0
+    unhealthy_interval: Duration | None = None
+    timeout: Duration = 5.0
+    rise: Times = 1
+    fall: Times = 1
+    initial_state: Literal["up", "down", "probe"] = "up"
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class PassiveHealthCheck:
+    """So many failures of clients' requests within the window take a server out, for as long as the window."""
+
+    max_failed_attempts: Times = 1
+    failure_window: Duration = 10.0
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
 class LoadBalancer:
+    """`slow_start`: the time over which a server that has come back gets its full share again; 0 is at once."""
+
     servers: list[Server] = field(default_factory=list)
     sticky: Sticky | None = None
     pass_host_header: bool = True
     servers_transport: str = ""
     response_forwarding: ResponseForwarding | None = None
     queue: Queue = field(default_factory=Queue)
+    health_check: HealthCheck | None = None
+    passive_health_check: PassiveHealthCheck | None = None
+    slow_start: Duration = 0.0
 
     __pydantic_config__ = SETTINGS
 

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from streamlb.config import health
 from streamlb.config.address import AddressError, parse_server, parse_url
 from streamlb.config.model import PROTOCOLS, bare, qualify
 from streamlb.config.near import nearest
@@ -99,6 +100,7 @@ def _check_load_balancer(protocol: str, path: Path, balancer: LoadBalancer, read
         answer = "every request is answered 503" if protocol == "http" else "every client is refused"
         reading.note(path, f"the load balancer has no servers: {answer}")
     _check_sticky((*path, "sticky"), balancer.sticky, reading)
+    health.check(protocol, path, balancer, reading)
     _check_queue(protocol, (*path, "queue"), balancer, reading)
 
 

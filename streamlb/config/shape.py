@@ -34,6 +34,7 @@ from streamlb.config.kinds import (
     remedy,
     required_keys,
     shorten,
+    takes_one,
     words_of,
 )
 from streamlb.config.near import nearest
@@ -164,6 +165,8 @@ class _Reader:
     def _list(self, node: Node, kind: Kind, step: _Step) -> Any:
         if is_empty(node):
             return []
+        if takes_one(kind) and isinstance(node, Scalar):
+            return [self.walk(node, kind.args[0], step)]
         if not isinstance(node, Sequence):
             self._misfit(step.path, list, node)
             return []

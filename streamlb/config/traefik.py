@@ -12,7 +12,7 @@ from __future__ import annotations
 
 _SAME_FILE = "streamlb reads routers and services from this same file: write them under `http`, `tcp`, `udp`"
 
-_HTTP_LOAD_BALANCER = "strategy healthCheck passiveHealthCheck"
+_HTTP_LOAD_BALANCER = "strategy"
 _SPEC = "tls parentRefs ingressClassName"
 _CHILD = "strategy serversTransport middlewares nativeLB nodePortLB healthCheck passiveHealthCheck"
 _CHILD_TCP = "tls serversTransport proxyProtocol terminationDelay nativeLB nodePortLB"
@@ -43,7 +43,7 @@ _UNSUPPORTED = {
     "http.services.*.loadBalancer": _HTTP_LOAD_BALANCER,
     "http.services.*.weighted": "healthCheck",
     "http.services.*.mirroring": "healthCheck",
-    "tcp.services.*.loadBalancer": "proxyProtocol terminationDelay healthCheck",
+    "tcp.services.*.loadBalancer": "proxyProtocol terminationDelay",
     "tcp.services.*.loadBalancer.servers.*": "tls",
     "tcp.services.*.weighted": "healthCheck",
     # Kubernetes documents, by kind.

@@ -29,6 +29,9 @@ READ_SIZE = 256 * 1024
 MAX_DESCRIPTORS_PER_READ = 64
 PREFIX = 4
 
+ServerKey = tuple[str, str, str]
+"""Protocol, service, server."""
+
 
 class Listen(msgspec.Struct, tag=True, frozen=True):
     """To a worker: here is your socket of `entry_point`, as the descriptor that comes with this message."""
@@ -43,6 +46,15 @@ class Configure(msgspec.Struct, tag=True, frozen=True):
     worker: int
     workers: int
     version: int
+    down: list[ServerKey] = []
+    """The servers that are not to be used now."""
+
+
+class Health(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: this server is up, or down, from now on."""
+
+    server: ServerKey
+    up: bool
 
 
 class Drain(msgspec.Struct, tag=True, frozen=True):
@@ -62,13 +74,19 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     reason: str
 
 
+class Ejected(msgspec.Struct, tag=True, frozen=True):
+    """From a worker: it has taken this server out for what its clients' requests showed."""
+
+    server: ServerKey
+
+
 class Drained(msgspec.Struct, tag=True, frozen=True):
     """From a worker, its last word: `cut` conversations did not end within the grace."""
 
     cut: int
 
 
-Message = Listen | Configure | Drain | Ready | Failed | Drained
+Message = Listen | Configure | Health | Drain | Ready | Failed | Ejected | Drained
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode

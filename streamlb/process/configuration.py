@@ -17,6 +17,7 @@ from streamlb.config.transports import PemFault
 from streamlb.net.tls import PemError, check_authorities, check_pair
 from streamlb.routing import shadow
 from streamlb.routing.matchers import compile_rule, compile_tcp
+from streamlb.routing.pattern import PatternError, searcher
 from streamlb.routing.router import Router, parse, priority_of
 from streamlb.routing.rule import RuleError
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 def load(path: str | os.PathLike[str]) -> Loaded:
     """The configuration of a file, with notes. Raises ConfigError with all its problems."""
-    return load_with(path, check_rule=check_rule, find_hidden=find_hidden, check_pem=check_pem)
+    return load_with(
+        path, check_rule=check_rule, find_hidden=find_hidden, check_pem=check_pem, check_pattern=check_pattern
+    )
 
 
 def check_rule(text: str, protocol: str, syntax: str = "v3") -> RuleFault | None:
@@ -40,6 +43,15 @@ def check_rule(text: str, protocol: str, syntax: str = "v3") -> RuleFault | None
     except RuleError as error:
         return RuleFault(error.message, error.column, error.suggestion, error.width)
     return None
+
+
+def check_pattern(text: str) -> tuple[str, str]:
+    """What is wrong with a regular expression outside rules, and what to do; empty when it can be used."""
+    try:
+        searcher(text.encode())
+    except PatternError as error:
+        return error.message, error.suggestion
+    return "", ""
 
 
 def find_hidden(ruled: list[RuledRouter], protocol: str) -> list[HiddenRouter]:

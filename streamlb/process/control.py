@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING
 import streamlb
 from streamlb.config import report
 from streamlb.errors import ConfigError, StartError
+from streamlb.health.prober import Prober
 from streamlb.net.address import parse_address
+from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
-from streamlb.process.channel import Configure, Drained, Failed, Ready
+from streamlb.process.channel import Configure, Drained, Ejected, Failed, Health, Ready
 from streamlb.process.configuration import load
 from streamlb.process.resolving import Resolving
 from streamlb.process.slot import Slot, count_workers, describe_exit
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
     from streamlb.config.check import Loaded
     from streamlb.config.model import Config
-    from streamlb.process.channel import Message
+    from streamlb.process.channel import Message, ServerKey
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +99,7 @@ class Control:
         self._config = config
         self._loop = asyncio.get_running_loop()
         self._slots = [Slot(number, each) for number, each in enumerate(sockets)]
+        self._prober = Prober(self._on_verdict, self._on_back)
         self._resolving = Resolving(config, self._on_resolved)
         self._version = 1
         self._started_at = started_at
@@ -115,12 +118,17 @@ class Control:
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         self._loop.add_signal_handler(signal.SIGCHLD, self._on_child)
         self._show_entry_points()
-        for slot in self._slots:
-            self._start(slot)
-        self._resolving.start()
+        self._prober.load(self._config)
         try:
+            # Clients wait in the sockets' queues meanwhile, rather than be told that there is no server.
+            first = spawn(self._prober.first_verdicts(), "first health checks")
+            await asyncio.wait({first, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+            for slot in self._slots:
+                self._start(slot)
+            self._resolving.start()
             return await self._ended
         finally:
+            self._prober.stop()
             self._resolving.stop()
             for slot in self._slots:
                 slot.close_sockets()
@@ -132,7 +140,8 @@ class Control:
     def _start(self, slot: Slot) -> None:
         if self._stopping:
             return
-        configure = Configure(self._config, slot.number, len(self._slots), version=self._version)
+        self._prober.forget(slot.number)
+        configure = self._configuration(slot)
         try:
             slot.start(self._loop, configure, self._on_message)
         except OSError as error:
@@ -150,8 +159,24 @@ class Control:
                 log.info("ready in %d ms", (time.monotonic() - self._started_at) * 1000)
         elif isinstance(message, Failed):
             log.error("worker %d cannot serve the configuration: %s", slot.number, message.reason)
+        elif isinstance(message, Ejected):
+            self._prober.on_ejected(slot.number, message.server)
         elif isinstance(message, Drained):
             log.debug("worker %d has drained", slot.number)
+
+    def _configuration(self, slot: Slot) -> Configure:
+        """What a worker is told to serve, with what is known of the servers now."""
+        down = self._prober.down()
+        return Configure(self._config, slot.number, len(self._slots), version=self._version, down=down)
+
+    def _on_verdict(self, server: ServerKey, up: bool) -> None:
+        """The probes have changed their mind about a server."""
+        for slot in self._slots:
+            slot.tell(Health(server, up))
+
+    def _on_back(self, number: int, server: ServerKey) -> None:
+        """A worker may take back a server it has taken out."""
+        self._slots[number].tell(Health(server, True))
 
     def _on_resolved(self, config: Config) -> None:
         """The addresses of some servers are known now, or are others than before."""
@@ -159,8 +184,9 @@ class Control:
             return
         self._config = config
         self._version += 1
+        self._prober.load(config)
         for slot in self._slots:
-            slot.tell(Configure(config, slot.number, len(self._slots), version=self._version))
+            slot.tell(self._configuration(slot))
 
     def _on_child(self) -> None:
         """SIGCHLD: some worker has ended, or several."""

@@ -49,6 +49,8 @@ class Serving:
         self.grace = options.transport.life_cycle.grace_time_out
         self.stop = stop
         """Accept no more and let go of the listening socket."""
+        self.leave_down: Callable[[], None] = lambda: None
+        """A server has gone down: take away from it what can be taken away."""
         self._is_udp = is_udp
 
     async def drain(self, *, free_port: bool = False) -> int:
@@ -75,9 +77,11 @@ async def serve(world: World, name: str, sock: socket.socket) -> Serving:
     options = table.options
     live = Live()
     if options.kind == "udp":
-        UdpEntry(world, name, loop, live, sock)
+        entry = UdpEntry(world, name, loop, live, sock)
         # Answers leave through the same socket, so it stays until the last flow has ended.
-        return Serving(name, live, options, lambda: None, is_udp=True)
+        serving = Serving(name, live, options, lambda: None, is_udp=True)
+        serving.leave_down = entry.leave_down
+        return serving
     http = HttpEntry(world, name, loop, live)
     limit = options.transport.max_connections
     if table.tcp is None and not limit:

@@ -16,10 +16,11 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from streamlb.health.verdicts import Verdicts
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.observe.throttle import Throttle
-from streamlb.process.channel import Channel, Configure, Drain, Drained, Failed, Listen, Ready
+from streamlb.process.channel import Channel, Configure, Drain, Drained, Ejected, Failed, Health, Listen, Ready
 from streamlb.process.serving import Serving, serve
 from streamlb.proxy.pool import prepare, retire
 from streamlb.runtime.build import build
@@ -49,6 +50,7 @@ class Worker:
         self._channel = channel
         self._inbox: asyncio.Queue[Message | None] = asyncio.Queue()
         self._registry = Registry()
+        self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)), self._on_server_down)
         self._world: World | None = None
         self._sockets: dict[str, socket.socket] = {}
         self._serving: dict[str, Serving] = {}
@@ -79,7 +81,12 @@ class Worker:
         if isinstance(message, Listen):
             [descriptor] = descriptors
             self._sockets[message.entry_point] = socket.socket(fileno=descriptor)
+        elif isinstance(message, Health):
+            # At once, whatever the inbox waits for: the next pick must know.
+            self._verdicts.apply(message.server, message.up)
         else:
+            if isinstance(message, Configure):
+                self._verdicts.begin(message.down)
             self._inbox.put_nowait(message)
 
     # --- serving -------------------------------------------------------------------------------------------------
@@ -90,6 +97,7 @@ class Worker:
         programme_log.configure(options.level, options.format, worker=told.worker if told.workers > 1 else None)
         try:
             runtime = build(told.config, self._registry, worker=told.worker, workers=told.workers, version=told.version)
+            self._verdicts.adopt(runtime)
             if self._world is None:
                 self._world = World(runtime)
             else:
@@ -109,6 +117,10 @@ class Worker:
         gc.freeze()
         self._channel.send(Ready(told.version))
         return True
+
+    def _on_server_down(self) -> None:
+        for serving in self._serving.values():
+            serving.leave_down()
 
     async def _drain(self, *, free_port: bool = False) -> None:
         drains = [spawn(each.drain(free_port=free_port), f"drain of {each.name}") for each in self._serving.values()]

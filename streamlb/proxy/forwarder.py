@@ -280,6 +280,9 @@ class Forwarder:
             self.client.transport.write(head.plain)
 
     def on_answer(self, upstream: Upstream, head: ResponseHead, data: bytes, done: bool) -> None:
+        server = self._server
+        if server is not None and server.watch is not None:
+            server.watch.answered(head.status)
         exchange, client = self._exchange, self.client
         framing = head.body_framing(self._head.method)
         exchange.on_answer(server_keeps=head.keep_alive, until_close=framing == UNTIL_CLOSE)

@@ -144,6 +144,9 @@ class HttpEntry:
 
     def failed(self, server: Server, error: UpstreamError) -> None:
         server.state.failures += 1
+        # 503 is our own shortage.
+        if server.watch is not None and error.status != 503:
+            server.watch.failed(error.reason)
         count = self._throttle.admit((server, error.reason), self.loop.time())
         if count:
             often = f" ({count} times)" if count > 1 else ""

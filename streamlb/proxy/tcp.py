@@ -75,6 +75,8 @@ class TcpEntry:
         """A server could not be reached; for want of our own resources it is not to blame."""
         if error.retry is not Retry.NEVER:
             server.state.failures += 1
+            if server.watch is not None:
+                server.watch.failed(error.reason)
         count = self._throttle.admit((server, error.reason), self.loop.time())
         if count:
             log.warning("service %s: server %s: %s%s", server.service, server.name, error.reason, often(count))
@@ -228,6 +230,8 @@ class TcpConversation:
 
     def _start_pumps(self, sock: socket.socket) -> None:
         self._stop_watching()
+        if self._server is not None and self._server.watch is not None:
+            self._server.watch.succeeded()
         entry, orders = self._entry, self._want.mirrors
         taps = entry.mirrors.open(orders) if orders else ()
         self._pumps = Pumps(entry.loop, entry.workshop, self._client, sock, self, taps)

@@ -115,6 +115,10 @@ class UdpEntry:
         self.sock.close()
         self._live.discard(self)
 
+    def leave_down(self) -> None:
+        """A server has gone down: no flow stays with it, if another can serve it."""
+        self._upstream.leave_down()
+
     # --- datagrams ---
 
     def _on_ready(self) -> None:

@@ -158,6 +158,13 @@ class UdpUpstream:
             self.ready.unregister(descriptor)
             sock.close()
 
+    def leave_down(self) -> None:
+        """Health has taken a server down: its flows go on elsewhere with their clients' next datagrams."""
+        for flow in list(self.by_descriptor.values()):
+            if flow.server is not None and not flow.server.up:
+                flow.first = None
+                self.leave(flow)
+
     # --- a flow's first datagram, and servers that are not there ---
 
     def send_first(self, flow: UdpFlow, datagram: bytes) -> None:
@@ -183,6 +190,8 @@ class UdpUpstream:
             flow.want.retry(server)
             self.complain("service %s: nothing listens for UDP at server %s", server.service, server.name)
         self.leave(flow)
+        if server is not None and server.watch is not None:
+            server.watch.failed("port unreachable")
         if flow.first is not None and flow.resends < MAX_RESENDS:
             flow.resends += 1
             self._start_again(flow, flow.first)

@@ -13,7 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlb.config.model import Config, EntryPoint, LoadBalancer, Router, Server, Service, Sticky
-from streamlb.process.channel import MAX_FRAME, Channel, Configure, Drain, Drained, Failed, Listen, Ready
+from streamlb.process.channel import (
+    MAX_FRAME,
+    Channel,
+    Configure,
+    Drain,
+    Drained,
+    Ejected,
+    Failed,
+    Health,
+    Listen,
+    Ready,
+)
 from tests.support.loops import no_descriptor_leak, on_both_loops, run
 from tests.support.until import until_async
 
@@ -65,20 +76,23 @@ async def test_messages_arrive_whole_and_in_order_with_their_descriptors() -> No
             listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(100)]
             for number, listener in enumerate(listeners):
                 control.channel.send(Listen(f"e{number}"), [listener.fileno()])
-            configure = Configure(full_config(), 1, 2, 3)
-            control.channel.send(configure)
-            control.channel.send(Drain())
-            await until_async(lambda: len(worker.messages) == 102)
+            server = ("http", "app", "http://a")
+            orders = [Configure(full_config(), 1, 2, 3, down=[server]), Health(server, True), Drain()]
+            for order in orders:
+                control.channel.send(order)
+            await until_async(lambda: len(worker.messages) == 103)
             for number, (message, descriptors) in enumerate(worker.messages[:100]):
                 assert message == Listen(f"e{number}")
                 [descriptor] = descriptors
                 assert not os.get_inheritable(descriptor)
                 with socket.socket(fileno=descriptor) as sock:
                     assert sock.getsockname() == listeners[number].getsockname()
-            assert [message for message, _ in worker.messages[100:]] == [configure, Drain()]
-            for answer in (Ready(3), Failed(3, "why"), Drained(4)):
+            assert [message for message, _ in worker.messages[100:]] == orders
+            answers = [Ready(3), Failed(3, "why"), Ejected(server), Drained(4)]
+            for answer in answers:
                 worker.channel.send(answer)
-            await until_async(lambda: len(control.messages) == 3)
+            await until_async(lambda: len(control.messages) == 4)
+            assert [message for message, _ in control.messages] == answers
             for listener in listeners:
                 listener.close()
 

@@ -95,3 +95,23 @@ def picked(node: Node) -> list[tuple[str, int]]:
         found.append((server.host, server.port))
         want.retry(server)
     return found
+
+
+def test_a_file_is_checked_with_the_pattern_language(tmp_path: Path) -> None:
+    path = tmp_path / "lb.yaml"
+    path.write_text(
+        'entryPoints: {web: {address: ":80"}}\n'
+        "http:\n"
+        "  services:\n"
+        "    s:\n"
+        "      loadBalancer:\n"
+        "        servers: [{url: 'http://a'}]\n"
+        "        healthCheck: {path: /h, body: '/(a/'}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    [problem] = caught.value.problems
+    assert (problem.position.line, problem.position.column) == (7, 39)
+    assert problem.reason == "a `(` of the pattern is never closed"
+    path.write_text(path.read_text().replace("/(a/", "/(a)$/"))
+    assert load(path).notes == []

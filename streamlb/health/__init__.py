@@ -1,0 +1,1 @@
+"""Health: probes in the control process, and what workers make of them and of their clients' requests."""
