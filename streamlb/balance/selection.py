@@ -7,29 +7,59 @@ Called by `proxy`; specified in docs/architecture.md ("one service tree").
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+    from streamlb.balance.latency import Latency
+
+
+class Request(Protocol):
+    """What a walk may ask of the request; asked only where the configuration needs it."""
+
+    @property
+    def client(self) -> IPv4Address | IPv6Address:
+        """The client's address."""
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of the HTTP field `name` (lower case), in order of appearance."""
 
 
 class Selection:
     """One pick's question and its notes. A shell may keep one per connection and `reset` it for each request.
 
     cookie_header: the request's `Cookie` field value (several lines joined with "; "), empty for TCP and UDP.
-    hash_key: what to hash where a strategy hashes (the client's address).
+    hash_key: the client's address, packed, where it is at hand; else it is asked of `request`.
+    request: what else there is to know of the request, or None.
     avoid: servers already tried for this request; they are never picked again (None is returned when nobody is left).
     retried: whether this is not the first pick for the request, so that it has been counted and mirrored already.
+    fail_open: set by the walk while it passes a service that picks among all when nobody is up.
     cookies: `Set-Cookie` field values (bytes) to add to the answer, outermost service first.
     mirrors: mirrors admitted for this request, to be fed a copy; `mirror.service.pick(...)` names the copy's server.
     The first pick decides them; retries leave them as they are.
     """
 
-    __slots__ = ("_spent", "avoid", "cookie_header", "cookies", "hash_key", "mirrors", "retried")
+    __slots__ = (
+        "_spent",
+        "avoid",
+        "cookie_header",
+        "cookies",
+        "fail_open",
+        "hash_key",
+        "mirrors",
+        "request",
+        "retried",
+    )
 
-    def __init__(self, cookie_header: bytes = b"", hash_key: bytes = b"") -> None:
+    def __init__(self, cookie_header: bytes = b"", hash_key: bytes = b"", request: Request | None = None) -> None:
         # in
         self.cookie_header = cookie_header
         self.hash_key = hash_key
+        self.request = request
         self.avoid: tuple[Server, ...] = ()
         self.retried = False
+        self.fail_open = False
         # out
         self.cookies: list[bytes] = []
         self.mirrors: list[MirrorOrder] = []
@@ -43,10 +73,11 @@ class Selection:
         if self.cookies:
             self.cookies = []
 
-    def reset(self, cookie_header: bytes = b"", hash_key: bytes = b"") -> None:
+    def reset(self, cookie_header: bytes = b"", hash_key: bytes = b"", request: Request | None = None) -> None:
         """Start over for another request; lists already handed out are left alone."""
         self.cookie_header = cookie_header
         self.hash_key = hash_key
+        self.request = request
         self.avoid = ()
         self.retried = False
         if self.cookies:
@@ -84,16 +115,18 @@ class ServerState:
     """What is known of a server across snapshots; kept in `runtime/registry.py` by (protocol, service, server name).
 
     up: set by health. active: conversations now. total, failures: since the start.
+    latency: how long the last answers took, noted by the proxy; None where no strategy asks for it.
     pool: what the proxy keeps per server (idle connections); opaque here.
     """
 
-    __slots__ = ("active", "failures", "pool", "total", "up")
+    __slots__ = ("active", "failures", "latency", "pool", "total", "up")
 
     def __init__(self) -> None:
         self.up = True
         self.active = 0
         self.total = 0
         self.failures = 0
+        self.latency: Latency | None = None
         self.pool: Any = None
 
 
@@ -139,6 +172,11 @@ class Server:
         return self.state.up
 
     @property
+    def opens(self) -> bool:
+        """A server that is down does not serve of its own accord."""
+        return False
+
+    @property
     def pool(self) -> Any:
         return self.state.pool
 
@@ -154,8 +192,9 @@ class Server:
                 parent.refresh()
 
     def pick(self, want: Selection) -> Server | None:
-        # A down server is reached here by a cookie, or from a snapshot that health no longer speaks to.
-        if not self.state.up or self in want.avoid:
+        # A down server is reached here by a cookie, from a snapshot that health no longer speaks to, or because
+        # nobody is up and a service above fails open.
+        if (not self.state.up and not want.fail_open) or self in want.avoid:
             return None
         return self
 

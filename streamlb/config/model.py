@@ -202,10 +202,29 @@ class Server:
     __pydantic_config__ = SETTINGS
 
 
+Strategy = Literal["wrr", "p2c", "hrw", "leasttime"]
+OnAllDown = Literal[503, "failOpen"]
+
+
+@dataclass(slots=True, kw_only=True)
+class HashBy:
+    """What is hashed: a field or a cookie of the request, else the client's address (streamlb's own)."""
+
+    header: str = ""
+    cookie: str = ""
+
+    __pydantic_config__ = SETTINGS
+
+
 @dataclass(slots=True, kw_only=True)
 class LoadBalancer:
+    """`on_all_down`: whether to pick among all servers when none is up (streamlb's own)."""
+
     servers: list[Server] = field(default_factory=list)
+    strategy: Strategy = "wrr"
+    hash_by: HashBy | None = None
     sticky: Sticky | None = None
+    on_all_down: OnAllDown = 503
     pass_host_header: bool = True
 
     __pydantic_config__ = SETTINGS
@@ -222,9 +241,30 @@ class WeightedChild:
 
 
 @dataclass(slots=True, kw_only=True)
+class Propagation:
+    """Traefik's `healthCheck: {}` of services without servers. Health always travels up here, so it says nothing."""
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
 class Weighted:
     services: list[WeightedChild] = field(default_factory=list)
     sticky: Sticky | None = None
+    health_check: Propagation | None = None
+    on_all_down: OnAllDown = 503
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class HighestRandomWeight:
+    """The same client, the same child: rendezvous hashing over services."""
+
+    services: list[WeightedChild] = field(default_factory=list)
+    hash_by: HashBy | None = None
+    health_check: Propagation | None = None
+    on_all_down: OnAllDown = 503
 
     __pydantic_config__ = SETTINGS
 
@@ -245,6 +285,7 @@ class Mirroring:
     mirrors: list[MirrorChild] = field(default_factory=list)
     mirror_body: bool = True
     max_body_size: Annotated[int, Ge(-1)] = -1
+    health_check: Propagation | None = None
 
     __pydantic_config__ = SETTINGS
 
@@ -255,6 +296,7 @@ class Service:
 
     load_balancer: LoadBalancer | None = None
     weighted: Weighted | None = None
+    highest_random_weight: HighestRandomWeight | None = None
     mirroring: Mirroring | None = None
 
     __pydantic_config__ = SETTINGS

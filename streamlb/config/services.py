@@ -13,27 +13,32 @@ from typing import TYPE_CHECKING
 from streamlb.config.address import AddressError, parse_server, parse_url
 from streamlb.config.model import PROTOCOLS, bare, qualify
 from streamlb.config.near import nearest
+from streamlb.config.strategies import TOKEN, check_hash_by, check_strategy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streamlb.config.model import Config, LoadBalancer, Server, Service, Sticky, Weighted
+    from streamlb.config.model import Config, HighestRandomWeight, LoadBalancer, Server, Service, Sticky, Weighted
     from streamlb.config.reading import Path, Reading
 
 MAX_DEPTH = 32  # services below one another; a pick walks them all
 
-KINDS = ("loadBalancer", "weighted", "mirroring")
+KINDS = ("loadBalancer", "weighted", "highestRandomWeight", "mirroring")
 
 HTTP_ONLY = {
     ("loadBalancer", "sticky"): "a cookie can stick a client to a server over HTTP only",
     ("weighted", "sticky"): "a cookie can stick a client to a service over HTTP only",
     ("loadBalancer", "passHostHeader"): "only HTTP has a Host header",
+    ("loadBalancer", "hashBy"): "only HTTP requests have fields and cookies; here the client's address is hashed",
+    (
+        "highestRandomWeight",
+        "hashBy",
+    ): "only HTTP requests have fields and cookies; here the client's address is hashed",
     ("mirroring", "mirrorBody"): "only HTTP requests have a body",
     ("mirroring", "maxBodySize"): "only HTTP requests have a body",
 }
 """Options that mean nothing for TCP and UDP."""
 
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 ATTRIBUTE = re.compile(r"[\x20-\x3a\x3c-\x7e]*")  # no `;`, no control characters
 
 
@@ -50,7 +55,7 @@ def _check_service(protocol: str, name: str, service: Service, config: Config, r
     if reading.is_broken(path):
         return
     kinds = [kind for kind in KINDS if reading.has((*path, kind))]
-    given = [service.load_balancer, service.weighted, service.mirroring]
+    given = [service.load_balancer, service.weighted, service.highest_random_weight, service.mirroring]
     if sum(kind is not None for kind in given) > 1 or len(kinds) > 1:
         listed = " and ".join(f"`{kind}`" for kind in kinds)
         reading.error(path, f"a service is of one kind, this one has {listed}", "make two services", at_key=True)
@@ -66,6 +71,10 @@ def _check_service(protocol: str, name: str, service: Service, config: Config, r
         _check_load_balancer(protocol, (*path, "loadBalancer"), service.load_balancer, reading)
     if service.weighted:
         _check_weighted((*path, "weighted"), service.weighted, reading)
+        _check_sticky((*path, "weighted", "sticky"), service.weighted.sticky, reading)
+    if service.highest_random_weight:
+        _check_weighted((*path, "highestRandomWeight"), service.highest_random_weight, reading)
+        check_hash_by((*path, "highestRandomWeight", "hashBy"), service.highest_random_weight.hash_by, reading)
     for reference, where in references(service, path):
         check_reference(protocol, name, reference, where, config, reading)
 
@@ -91,6 +100,7 @@ def _check_load_balancer(protocol: str, path: Path, balancer: LoadBalancer, read
         answer = "every request is answered 503" if protocol == "http" else "every client is refused"
         reading.note(path, f"the load balancer has no servers: {answer}")
     _check_sticky((*path, "sticky"), balancer.sticky, reading)
+    check_strategy(protocol, path, balancer, reading)
 
 
 def _check_server(protocol: str, path: Path, server: Server, reading: Reading) -> None:
@@ -141,7 +151,10 @@ def _write(suggestion: str) -> str:
 # --- weights and cookies -----------------------------------------------------------------------------------------
 
 
-def _check_weighted(path: Path, weighted: Weighted, reading: Reading) -> None:
+WORDS = {"weighted": "weighted service", "highestRandomWeight": "service"}
+
+
+def _check_weighted(path: Path, weighted: Weighted | HighestRandomWeight, reading: Reading) -> None:
     seen: set[str] = set()
     for index, child in enumerate(weighted.services):
         where = (*path, "services", index)
@@ -149,8 +162,7 @@ def _check_weighted(path: Path, weighted: Weighted, reading: Reading) -> None:
             reading.note(where, f"`{child.name}` is listed twice", "add the weights up in one of them")
         seen.add(child.name)
     if not weighted.services and not reading.is_broken((*path, "services")):
-        reading.note(path, "the weighted service has no services: it never has a server to give")
-    _check_sticky((*path, "sticky"), weighted.sticky, reading)
+        reading.note(path, f"the {WORDS[str(path[-1])]} has no services: it never has a server to give")
 
 
 def _check_sticky(path: Path, sticky: Sticky | None, reading: Reading) -> None:
@@ -179,6 +191,9 @@ def references(service: Service, path: Path) -> Iterator[tuple[str, Path]]:
     if service.weighted:
         for index, child in enumerate(service.weighted.services):
             yield child.name, (*path, "weighted", "services", index, "name")
+    if service.highest_random_weight:
+        for index, child in enumerate(service.highest_random_weight.services):
+            yield child.name, (*path, "highestRandomWeight", "services", index, "name")
     if service.mirroring:
         yield service.mirroring.service, (*path, "mirroring", "service")
         for index, mirror in enumerate(service.mirroring.mirrors):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 _SAME_FILE = "streamlb reads routers and services from this same file: write them under `http`, `tcp`, `udp`"
 
-_HTTP_LOAD_BALANCER = "strategy healthCheck passiveHealthCheck responseForwarding serversTransport"
+_HTTP_LOAD_BALANCER = "healthCheck passiveHealthCheck responseForwarding serversTransport"
 _SPEC = "tls parentRefs ingressClassName"
 _CHILD = "strategy responseForwarding serversTransport middlewares nativeLB nodePortLB healthCheck passiveHealthCheck"
 _CHILD_TCP = "tls serversTransport proxyProtocol terminationDelay nativeLB nodePortLB"
@@ -39,14 +39,11 @@ _UNSUPPORTED = {
     "tcp": "middlewares serversTransports",
     "http.routers.*": "middlewares tls parentRefs observability ruleSyntax",
     "tcp.routers.*": "middlewares tls ruleSyntax",
-    "http.services.*": "failover highestRandomWeight middlewares",
+    "http.services.*": "failover middlewares",
     "http.services.*.loadBalancer": _HTTP_LOAD_BALANCER,
     "http.services.*.loadBalancer.servers.*": "preservePath",
-    "http.services.*.weighted": "healthCheck",
-    "http.services.*.mirroring": "healthCheck",
     "tcp.services.*.loadBalancer": "serversTransport proxyProtocol terminationDelay healthCheck",
     "tcp.services.*.loadBalancer.servers.*": "tls",
-    "tcp.services.*.weighted": "healthCheck",
     # Kubernetes documents, by kind.
     "IngressRoute.spec": _SPEC,
     "IngressRoute.spec.routes.*": "middlewares observability",
@@ -82,7 +79,6 @@ _CHILD_PLACES = (
 _ROUTE_KINDS = ("IngressRoute", "IngressRouteTCP", "IngressRouteUDP")
 
 HARMLESS: dict[str, dict[str, frozenset[str]]] = {
-    "http.services.*.loadBalancer": {"strategy": frozenset({"wrr"})},
     "http.routers.*": {"ruleSyntax": frozenset({"v3", "default"})},
     "tcp.routers.*": {"ruleSyntax": frozenset({"v3", "default"})},
     **{place: {"strategy": frozenset({"wrr", "RoundRobin"})} for place in _CHILD_PLACES},

@@ -37,7 +37,7 @@ class Forwarder:
 
     early: body bytes read before a server connection stood. rechunk: the answer ends with its connection, and the
     client gets it chunked, so that its end can be seen. tunnel: a 101 made a relay of the two connections.
-    server_ended: its server has shut its side.
+    server_ended: its server has shut its side. sent_at: when the last of the request left, if somebody wants to know.
     """
 
     __slots__ = (
@@ -48,6 +48,7 @@ class Forwarder:
         "_exchange",
         "_head",
         "_rechunk",
+        "_sent_at",
         "_server",
         "_server_ended",
         "_service",
@@ -73,6 +74,7 @@ class Forwarder:
         self._dialling: Dialling | None = None
         self._early = b""
         self._rechunk = False
+        self._sent_at = 0.0
         self._copies: list[MirrorCopy] = []
 
     # --- the request -------------------------------------------------------------------------------------------
@@ -83,7 +85,7 @@ class Forwarder:
         self._exchange.begin(client_keeps=head.keep_alive, idempotent=head.idempotent, has_body=not done)
         self._rechunk = False
         self._early = data
-        self._want = want = Selection(head.fields.cookie)
+        self._want = want = Selection(head.fields.cookie, b"", head)
         table = self._entry.table
         route = table.route(head) if table is not None else None
         if route is None:
@@ -104,6 +106,8 @@ class Forwarder:
         if self._upstream is not None:
             exchange.body_sent = True
             self._upstream.transport.write(data)
+            if done and cast("Server", self._server).state.latency is not None:
+                self._sent_at = self._entry.loop.time()
         else:
             self._early += data
             if len(self._early) > MAX_EARLY:
@@ -138,8 +142,10 @@ class Forwarder:
     def on_connected(self, upstream: Upstream) -> None:
         self._dialling = None
         self._upstream = upstream
-        head = self._head
-        message = head.line + self._block(cast("Server", self._server))
+        head, server = self._head, cast("Server", self._server)
+        if server.state.latency is not None:
+            self._sent_at = self._entry.loop.time()
+        message = head.line + self._block(server)
         if self._early:
             message += self._early
             self._early = b""
@@ -191,6 +197,9 @@ class Forwarder:
     def on_answer(self, upstream: Upstream, head: ResponseHead, data: bytes, done: bool) -> None:
         exchange, client = self._exchange, self.client
         framing = head.body_framing(self._head.method)
+        latency = cast("Server", self._server).state.latency
+        if latency is not None:
+            latency.add(self._entry.loop.time() - self._sent_at if head.status < 500 else None)
         exchange.on_answer(server_keeps=head.keep_alive, until_close=framing == UNTIL_CLOSE)
         if not done:
             client.renew()

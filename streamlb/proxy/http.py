@@ -106,6 +106,8 @@ class HttpEntry:
 
     def failed(self, server: Server, error: UpstreamError) -> None:
         server.state.failures += 1
+        if server.state.latency is not None:
+            server.state.latency.add(None)
         count = self._throttle.admit((server, error.reason), self.loop.time())
         if count:
             often = f" ({count} times)" if count > 1 else ""

@@ -75,6 +75,8 @@ class TcpEntry:
         """A server could not be reached; for want of our own resources it is not to blame."""
         if error.retry is not Retry.NEVER:
             server.state.failures += 1
+            if server.state.latency is not None:
+                server.state.latency.add(None)
         count = self._throttle.admit((server, error.reason), self.loop.time())
         if count:
             log.warning("service %s: server %s: %s%s", server.service, server.name, error.reason, often(count))
@@ -102,6 +104,7 @@ class TcpConversation:
         "_client",
         "_dial",
         "_dial_timeout",
+        "_dialled_at",
         "_entry",
         "_moved",
         "_pumps",
@@ -132,6 +135,7 @@ class TcpConversation:
         self._attempts = 0
         self._server: Server | None = None
         self._dial: Dial | None = None
+        self._dialled_at = 0.0
         self._watching = False
         self._pumps: Pumps | None = None
         self._moved = 0
@@ -155,6 +159,8 @@ class TcpConversation:
         self._server = server
         server.state.active += 1
         server.state.total += 1
+        if server.state.latency is not None:
+            self._dialled_at = self._entry.loop.time()
         self._dial = dial(self._entry.loop, server.host, server.port, self._dial_timeout, self._on_dialled)
 
     def on_due(self) -> None:
@@ -197,8 +203,11 @@ class TcpConversation:
 
     def _start_pumps(self, sock: socket.socket) -> None:
         self._stop_watching()
+        latency = self._server.state.latency if self._server is not None else None
+        if latency is not None:
+            latency.add(self._entry.loop.time() - self._dialled_at)
         entry, orders = self._entry, self._want.mirrors
-        taps = entry.mirrors.open(orders, self._dial_timeout) if orders else ()
+        taps = entry.mirrors.open(orders, self._dial_timeout, self._want.hash_key) if orders else ()
         self._pumps = Pumps(entry.loop, entry.workshop, self._client, sock, self, taps)
         self._pumps.start()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from streamlb.balance.hashing import Draws
 from streamlb.balance.quota import Quota
 from streamlb.balance.selection import MirrorOrder, Server
 from streamlb.balance.sticky import Attributes, Sticky, cookie_name
@@ -18,9 +19,13 @@ from streamlb.config.model import PROTOCOLS, bare, provider_of, qualify
 from streamlb.errors import InternalError
 from streamlb.routing.router import HttpTable, Router, TcpTable
 from streamlb.runtime.snapshot import EntryPointTable, Runtime
+from streamlb.runtime.strategies import Strategies
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamlb.balance.selection import Node
+    from streamlb.balance.strategy import Strategy
     from streamlb.balance.tree import TreeNode
     from streamlb.config import model
     from streamlb.runtime.registry import Registry, Renewal
@@ -29,15 +34,25 @@ MAX_DEPTH = 100
 """Services below one another. A named limit, so that no pick can exhaust the stack."""
 
 
-def build(config: model.Config, registry: Registry, *, worker: int = 0, workers: int = 1, version: int = 1) -> Runtime:
+def build(
+    config: model.Config,
+    registry: Registry,
+    *,
+    worker: int = 0,
+    workers: int = 1,
+    version: int = 1,
+    random: Callable[[], float] | None = None,
+) -> Runtime:
     """Compile `config` for worker number `worker` of `workers`.
 
+    random: numbers in [0, 1) for the strategies that draw lots; without it the same row each time.
     Takes over from `registry` what survives a reload. Raises InternalError with the registry unchanged.
     """
     renewal = registry.renew()
     services: dict[tuple[str, str], Node] = {}
     for protocol in PROTOCOLS:
-        trees = _Trees(protocol, config.section(protocol).services, renewal, worker, workers)
+        strategies = Strategies(worker, workers, random or Draws(worker))
+        trees = _Trees(protocol, config.section(protocol).services, renewal, strategies)
         for name in config.section(protocol).services:
             services[protocol, name] = trees.node(name)
     entry_points = {name: _table(name, config, services) for name in config.entry_points}
@@ -51,16 +66,15 @@ def build(config: model.Config, registry: Registry, *, worker: int = 0, workers:
 class _Trees:
     """The services of one protocol in the making; a service that two parents share is one node."""
 
-    __slots__ = ("_heights", "_open", "_protocol", "_renewal", "_services", "_worker", "_workers", "nodes")
+    __slots__ = ("_heights", "_open", "_protocol", "_renewal", "_services", "_strategies", "nodes")
 
     def __init__(
-        self, protocol: str, services: dict[str, model.Service], renewal: Renewal, worker: int, workers: int
+        self, protocol: str, services: dict[str, model.Service], renewal: Renewal, strategies: Strategies
     ) -> None:
         self._protocol = protocol
         self._services = services
         self._renewal = renewal
-        self._worker = worker
-        self._workers = workers
+        self._strategies = strategies
         self._open: list[str] = []
         self._heights: dict[str, int] = {}
         self.nodes: dict[str, TreeNode] = {}
@@ -92,24 +106,36 @@ class _Trees:
     def _make(self, name: str, service: model.Service) -> TreeNode:
         if service.load_balancer is not None:
             balancer = service.load_balancer
-            return self._balancer(name, self._servers(name, balancer), balancer.sticky)
+            servers = self._servers(name, balancer)
+            return self._balancer(name, balancer, servers, self._strategies.of_servers(balancer, servers))
         if service.weighted is not None:
-            children = [
-                Child(bare(child.name), self.node(qualify(child.name, name)), child.weight)
-                for child in service.weighted.services
-            ]
-            return self._balancer(name, children, service.weighted.sticky)
+            children = self._children(name, service.weighted.services)
+            return self._balancer(name, service.weighted, children, self._strategies.rotation(children))
+        if service.highest_random_weight is not None:
+            hashed = service.highest_random_weight
+            children = self._children(name, hashed.services)
+            return self._balancer(name, hashed, children, self._strategies.rendezvous(children, hashed.hash_by))
         if service.mirroring is not None:
             return self._mirror(name, service.mirroring)
         raise InternalError(f"{self._protocol} service {name} is of no kind")
 
-    def _balancer(self, name: str, children: list[Child], sticky: model.Sticky | None) -> Balancer:
+    def _children(self, name: str, configured: list[model.WeightedChild]) -> list[Child]:
+        return [Child(bare(child.name), self.node(qualify(child.name, name)), child.weight) for child in configured]
+
+    def _balancer(
+        self,
+        name: str,
+        configured: model.LoadBalancer | model.Weighted | model.HighestRandomWeight,
+        children: list[Child],
+        strategy: Strategy[TreeNode],
+    ) -> Balancer:
+        sticky = getattr(configured, "sticky", None) if self._protocol == "http" else None
         balancer = Balancer(
             name,
             children,
-            sticky=_sticky(name, children, sticky.cookie) if sticky and self._protocol == "http" else None,
-            worker=self._worker,
-            workers=self._workers,
+            sticky=_sticky(name, children, sticky.cookie) if sticky else None,
+            strategy=strategy,
+            fail_open=configured.on_all_down == "failOpen",
         )
         self._renewal.resume(self._protocol, balancer)
         return balancer
@@ -142,7 +168,7 @@ class _Trees:
 
     def _quota(self, service: str, mirror: str, percent: int) -> Quota:
         def make() -> Quota:
-            return Quota(percent, self._worker, self._workers)
+            return Quota(percent, self._strategies.worker, self._strategies.workers)
 
         return self._renewal.quota(self._protocol, service, mirror, percent, make)
 

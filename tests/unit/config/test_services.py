@@ -24,7 +24,8 @@ def test_every_kind_at_any_depth() -> None:
 @pytest.mark.parametrize(
     ("body", "line"),
     [
-        ("{}", "4:5 http.services.s | the service has no kind | one of loadBalancer, weighted, mirroring"),
+        ("{}", "4:5 http.services.s | the service has no kind | one of loadBalancer, weighted, "
+            "highestRandomWeight, mirroring"),
         (
             "{weighted: {}, mirroring: {service: app}}",
             "4:5 http.services.s | a service is of one kind, this one has `weighted` and `mirroring` | "

@@ -148,10 +148,10 @@ def test_a_misspelt_key_beside_the_right_one_hides_nothing() -> None:
 
 
 def test_what_traefik_writes_for_what_streamlb_does_anyway_is_fine() -> None:
-    text = ONE.replace("loadBalancer: {", "loadBalancer: {strategy: wrr, ")
+    text = ONE + "  routers:\n    web: {rule: 'Path(`/`)', service: app, ruleSyntax: v3}\n"
     assert lines_of(text) == []
-    [line] = lines_of(text.replace("wrr", "p2c"))
-    assert "Traefik's `strategy` is not supported by streamlb yet" in line
+    [line] = lines_of(text.replace("v3", "v2"))
+    assert "Traefik's `ruleSyntax` is not supported by streamlb yet" in line
 
 
 def test_aliased_values_are_checked_once() -> None:
