@@ -67,7 +67,8 @@ def check(file: str, form: str) -> None:
     from streamlb.process.configuration import load
 
     valid, text = report(lambda: load(file), file, form, colour=wants_colour(sys.stdout))
-    click.echo(text, nl=False, color=True)
+    encoding = sys.stdout.encoding or "utf-8"  # a report must not fail for a letter the terminal lacks.
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), nl=False, color=True)
     raise SystemExit(0 if valid else 1)
 
 

@@ -163,7 +163,8 @@ class Sorter:
         label = f"{document.label}: {part}" if part else f"{document.label}: "
         place = f"{document.kind}.{part}" if part else document.kind
         root = (*document.root, part) if part else document.root
-        return shape.read(node, cls, self.reading, root=root, label=label, place=place)
+        key = document.node.entries[part].key if part else None
+        return shape.read(node, cls, self.reading, root=root, label=label, place=place, key=key)
 
     def _note(self, node: Mapping, reason: str) -> None:
         self.reading.notes.append(problem_at(node, "", reason))

@@ -194,6 +194,8 @@ class Conditions:
 
 @dataclass(slots=True, kw_only=True)
 class SliceEndpoint:
+    """A pod behind a Service; its addresses are all the same pod's."""
+
     addresses: list[str] = field(default_factory=list)
     conditions: Conditions = field(default_factory=Conditions)
 

@@ -99,4 +99,4 @@ def label_of(path: Path, known: str, places: dict[Path, Place]) -> str:
 def join(label: str, part: str | int) -> str:
     if isinstance(part, int):
         return f"{label}[{part}]"
-    return f"{label}.{part}" if label else part
+    return f"{label}{part}" if not label or label.endswith(" ") else f"{label}.{part}"

@@ -65,17 +65,22 @@ def to_objects(problems: Iterable[Problem], severity: str = "error") -> list[dic
     return [
         {
             "severity": severity,
-            "file": problem.position.file,
+            "file": _utf8(problem.position.file),
             "line": problem.position.line,
             "column": problem.position.column,
             "width": problem.width,
             "path": problem.path,
-            "reason": problem.reason,
+            "reason": _utf8(problem.reason),
             "suggestion": problem.suggestion,
             "excerpt": problem.excerpt,
         }
         for problem in problems
     ]
+
+
+def _utf8(text: str) -> str:
+    """A file's name may hold bytes that are no text; JSON cannot."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def summary(config: Config) -> str:

@@ -45,13 +45,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def read(node: Node, cls: type[T], reading: Reading, *, root: Path = (), label: str = "", place: str = "") -> T:
+def read(
+    node: Node,
+    cls: type[T],
+    reading: Reading,
+    *,
+    root: Path = (),
+    label: str = "",
+    place: str = "",
+    key: Scalar | None = None,
+) -> T:
     """The object a tree describes. Problems go to `reading`; what is broken holds placeholders.
 
-    root: path under which places are kept. place: the pattern of the root in `traefik.py`.
+    root: path under which places are kept. place: the pattern of the root in `traefik.py`. key: the root's own key.
     """
     reader = _Reader(reading)
-    reading.places[root] = Place(label, None, node)
+    reading.places[root] = Place(label, key, node)
     plain = reader.walk(node, cls, _Step(root, label, place))
     shape: Any = cls
     adapter: TypeAdapter[T] = _adapter(shape)

@@ -134,6 +134,9 @@ def _open_quote(complaint: Complaint, source: Source) -> Explanation | None:
 def _open_bracket(complaint: Complaint, source: Source) -> Explanation | None:
     if "flow" not in complaint.context:
         return None
+    if "flow node" in complaint.context:
+        reason = "a value is missing here, or a `[` or `{` above is not closed"
+        return Explanation(complaint.line + 1, complaint.column + 1, reason)
     sign = "]" if "sequence" in complaint.context else "}"
     opening = "[" if sign == "]" else "{"
     return Explanation(

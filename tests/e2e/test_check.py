@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -187,3 +189,19 @@ def test_output_in_a_plain_locale(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "unknown key `adress`" in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("env", "coloured"), [({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)])
+def test_colours_on_a_terminal_only(bad: Path, env: dict[str, str], coloured: bool) -> None:
+    command = [sys.executable, "-m", "streamlb", "check", str(bad)]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "TERM": "xterm", **env}, stdout=theirs) as child:
+        os.close(theirs)
+        output = b""
+        with contextlib.suppress(OSError):  # EIO is how a terminal says that the other side has gone.
+            while chunk := os.read(ours, 65536):
+                output += chunk
+        os.close(ours)
+    assert child.returncode == 1
+    assert b"15 errors" in output
+    assert (b"\x1b[31m" in output) is coloured

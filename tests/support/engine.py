@@ -26,6 +26,7 @@ from streamlb.config.model import (
     ServersTransport,
     Service,
 )
+from streamlb.net.tasks import spawn
 from streamlb.proxy.http import HttpEntry
 from streamlb.proxy.live import Live
 from streamlb.runtime.build import build
@@ -142,6 +143,11 @@ async def http_engine(
 async def off_loop(work: Callable[..., T], *args: Any, **options: Any) -> T:
     """Run a blocking client beside the loop."""
     return await asyncio.to_thread(work, *args, **options)
+
+
+def beside(work: Callable[..., T], *args: Any) -> asyncio.Task[T]:
+    """Start a blocking client or server beside the loop; await what it returns."""
+    return spawn(off_loop(work, *args), "test: a thread")
 
 
 def pool_of(engine: Engine, port: int) -> Pool:

@@ -66,7 +66,7 @@ def count_descriptors(pid: int | str = "self") -> int:
 
 
 @contextlib.asynccontextmanager
-async def no_descriptor_leak(timeout: float = 5.0) -> AsyncIterator[None]:  # noqa: ASYNC109
+async def no_descriptor_leak(timeout: float = 5.0) -> AsyncIterator[None]:
     """Fail unless every descriptor opened inside is closed soon after the end of the block."""
     before = _descriptors()
     yield

@@ -43,7 +43,9 @@ async def test_what_the_server_sees_and_what_the_client_sees() -> None:
     answer = ok(b"body", b"Server: x", b"X-Hop: 1", b"Connection: x-hop", b"Keep-Alive: timeout=9", b"Set-Cookie: a=b")
     with recording(answer) as origin:
         async with http_engine(origin.port) as engine:
-            request = get(b"/p?q=%20", b"Accept: */*", b"Connection: close, X-Mine", b"X-Mine: 1", b"X-Real-Ip: 6.6.6.6")
+            request = get(
+                b"/p?q=%20", b"Accept: */*", b"Connection: close, X-Mine", b"X-Mine: 1", b"X-Real-Ip: 6.6.6.6"
+            )
             raw = await off_loop(raw_http, engine.port, request)
             assert raw == (
                 b"HTTP/1.1 200 OK\r\nServer: x\r\nSet-Cookie: a=b\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody"
@@ -120,7 +122,11 @@ async def test_bodies_and_requests_in_one_piece() -> None:
         async with http_engine(origin.port) as engine:
             raw = await off_loop(raw_http, engine.port, chunked + counted + get(b"/3", b"Connection: close"))
     assert [reply.status for reply in parse_replies(raw)] == [200, 200, 200]
-    assert [(request.target, request.body) for request in origin.requests] == [("/1", b"abc"), ("/2", b"xyz"), ("/3", b"")]
+    assert [(request.target, request.body) for request in origin.requests] == [
+        ("/1", b"abc"),
+        ("/2", b"xyz"),
+        ("/3", b""),
+    ]
     assert origin.requests[0].raw.endswith(b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
     assert origin.requests[1].value("content-length") == b"3"
 

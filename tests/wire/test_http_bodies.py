@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streamlb.proxy.downstream import Downstream
-from tests.support.engine import Engine, http_engine, off_loop
+from tests.support.engine import Engine, beside, http_engine, off_loop
 from tests.support.http import After, Client, Recorded, ok, parse_replies, raw_http, recording
 from tests.support.loops import on_both_loops
 from tests.support.until import until_async
@@ -124,7 +124,9 @@ async def test_interim_answers_pass() -> None:
         async with http_engine(origin.port) as engine:
             request = b"GET / HTTP/1.%d\r\nHost: a\r\nConnection: close\r\n\r\n"
             raw = await off_loop(raw_http, engine.port, request % 1)
-            assert raw.startswith(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200")
+            assert raw.startswith(
+                b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200"
+            )
             raw = await off_loop(raw_http, engine.port, request % 0)
             assert raw.startswith(b"HTTP/1.1 200")
 
@@ -193,8 +195,10 @@ async def test_a_large_answer_to_a_slow_reader(framing: str) -> None:
     with recording(script) as origin:
         async with http_engine(origin.port) as engine:
             slow = threading.Event()
-            work = asyncio.ensure_future(off_loop(visit, engine.port, slow))
-            await until_async(lambda: any(isinstance(each, Downstream) and each.write_blocked for each in engine.watched))
+            work = beside(visit, engine.port, slow)
+            await until_async(
+                lambda: any(isinstance(each, Downstream) and each.write_blocked for each in engine.watched)
+            )
             asyncio.get_running_loop().call_later(0.1, slow.set)
             received, largest = await largest_buffer(engine, work)
             assert received == size * MIB
@@ -237,8 +241,8 @@ async def test_a_large_request_to_a_slow_server(framing: str) -> None:
             return client.reply().status
 
     async with http_engine(listener.getsockname()[1], answer_timeout=30) as engine:
-        served = asyncio.ensure_future(off_loop(serve))
-        work = asyncio.ensure_future(off_loop(visit, engine.port))
+        served = beside(serve)
+        work = beside(visit, engine.port)
         await until_async(lambda: any(isinstance(each, Downstream) and each.upstream_full for each in engine.watched))
         asyncio.get_running_loop().call_later(0.1, go.set)
         status, largest = await largest_buffer(engine, work)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from streamlb.proxy import downstream, forwarder
-from tests.support.engine import http_engine, off_loop
+from tests.support.engine import beside, full_backlog, http_engine, off_loop
 from tests.support.http import After, Client, ok, parse_replies, raw_http, recording
 from tests.support.loops import no_descriptor_leak, on_both_loops
 from tests.support.until import until_async
@@ -59,7 +59,9 @@ async def test_a_half_closed_client_gets_its_answers() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"], ids=["none", "head", "body"]
+    "data",
+    [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"],
+    ids=["none", "head", "body"],
 )
 @on_both_loops
 async def test_a_request_that_ends_too_early_is_no_request(data: bytes) -> None:
@@ -67,7 +69,8 @@ async def test_a_request_that_ends_too_early_is_no_request(data: bytes) -> None:
         async with no_descriptor_leak(), http_engine(origin.port) as engine:
             assert await off_loop(sent_and_shut, engine.port, data) == b""
             await until_async(lambda: not engine.live)
-            await until_async(lambda: origin.open_connections == 0)
+            # A connection that was still being made may be kept for the next one.
+            await until_async(lambda: origin.open_connections == engine.idle)
         assert not origin.requests
 
 
@@ -112,8 +115,7 @@ async def test_a_silent_stream_to_a_half_closed_client_ends(monkeypatch: pytest.
                     sock.sendall(GET)
                     sock.shutdown(socket.SHUT_WR)
                     with pytest.raises(ConnectionResetError):
-                        while sock.recv(65536):
-                            pass
+                        b"".join(iter(lambda: sock.recv(65536), b""))
 
             await off_loop(visit)
             await until_async(lambda: origin.open_connections == 0)
@@ -155,7 +157,7 @@ async def test_a_head_has_a_deadline_that_drops_do_not_move(monkeypatch: pytest.
     monkeypatch.setattr(downstream, "HEAD_TIMEOUT", 0.3)
     async with http_engine(1) as engine:
         with socket.create_connection(("127.0.0.1", engine.port), 10) as sock:
-            gone = asyncio.ensure_future(off_loop(until_closed, sock))
+            gone = beside(until_closed, sock)
 
             def drip() -> bool:
                 if not gone.done():
@@ -173,7 +175,7 @@ async def test_an_unread_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
         async with http_engine(origin.port) as engine:
             with socket.create_connection(("127.0.0.1", engine.port)) as sock:
                 sock.sendall(GET)
-                await until_async(lambda: engine.live and not engine.states()[f"http://127.0.0.1:{origin.port}"].active == 0)
+                await until_async(lambda: engine.active == 1)
                 await until_async(lambda: not engine.live and engine.active == 0)
 
 
@@ -192,7 +194,7 @@ async def test_the_last_answer_does_not_wait_forever_to_be_read(monkeypatch: pyt
 
 
 @on_both_loops
-async def test_a_flood_of_empty_lines_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_of_empty_lines_costs_little() -> None:
     async with http_engine(1, rule="Host(`other`)") as engine:
         started_at = time.monotonic()
         raw = await off_loop(raw_http, engine.port, b"\r\n" * 1_000_000 + b"GET / HTTP/1.0\r\n\r\n")
@@ -223,9 +225,10 @@ async def test_draining() -> None:
 
 @on_both_loops
 async def test_draining_says_close_on_every_kind_of_answer() -> None:
-    with recording([0.1, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"]) as origin:
-        for port in (origin.port, 1):
-            async with http_engine(port) as engine:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    with recording([0.2, chunked]) as origin, full_backlog() as stuck:
+        for port in (origin.port, stuck):
+            async with http_engine(port, dial_timeout=0.2) as engine:
                 with Client(engine.port) as client:
                     client.sock.sendall(GET)
                     await until_async(lambda live=engine.live: len(live) == 1)  # type: ignore[misc]

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from tests.support.engine import full_backlog, http_engine, off_loop, servers, url
+from tests.support.engine import beside, full_backlog, http_engine, off_loop, servers, url
 from tests.support.http import After, Client, elapsed, http_get, ok, parse_replies, raw_http, recording
 from tests.support.loops import no_descriptor_leak, on_both_loops
 from tests.support.ports import free_port
@@ -70,7 +70,7 @@ async def test_a_server_that_does_not_answer() -> None:
     with recording([After.HANG]) as slow, recording() as quick:
         services = {"app": servers(slow.port, quick.port)}
         async with http_engine(services=services, answer_timeout=0.3) as engine:
-            waiting = asyncio.ensure_future(off_loop(raw_http, engine.port, POST))
+            waiting = beside(raw_http, engine.port, POST)
             await until_async(lambda: slow.requests)
             assert await off_loop(elapsed, lambda: http_get(engine.port)) < 0.25
             (reply,) = parse_replies(await waiting)
@@ -136,10 +136,10 @@ async def test_a_truncated_body_is_cut_visibly(script: list[bytes | float | Afte
             def visit() -> None:
                 with socket.create_connection(("127.0.0.1", engine.port), 10) as sock:
                     sock.sendall(b"GET / HTTP/1.%d\r\nHost: a\r\n\r\n" % minor)
-                    received = b""
+                    pieces: list[bytes] = []
                     with pytest.raises(ConnectionResetError):
-                        while piece := sock.recv(65536):
-                            received += piece
+                        pieces.extend(iter(lambda: sock.recv(65536), b""))
+                    received = b"".join(pieces)
                     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
                     assert not received.endswith(b"0\r\n\r\n")
 
@@ -169,7 +169,11 @@ async def test_an_answer_nobody_asked_for_ends_an_idle_connection() -> None:
     late = threading.Event()
 
     def script(request: object) -> list[bytes | float]:
-        return [ok(b"fine"), 0.05, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"] if not late.is_set() else [ok(b"fine")]
+        return (
+            [ok(b"fine"), 0.05, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"]
+            if not late.is_set()
+            else [ok(b"fine")]
+        )
 
     with recording(script) as origin:
         async with http_engine(origin.port) as engine:
@@ -269,7 +273,7 @@ async def test_a_server_that_speaks_first_or_leaves_at_once() -> None:
     for words in (b"SSH-2.0-x\r\n", b"", ok(b"evil")):
         over.clear()
         async with no_descriptor_leak(), http_engine(listener.getsockname()[1]) as engine:
-            served = asyncio.ensure_future(off_loop(serve, words))
+            served = beside(serve, words)
             for _ in range(5):
                 reply = await off_loop(http_get, engine.port)
                 # An answer that was under way before the request is taken for the request's: nobody can tell.

@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from streamlb.balance.selection import Node, Selection
+from streamlb.config.address import parse_entry_point
+from streamlb.config.check import load_text
 from streamlb.errors import ConfigError
+from streamlb.net.address import parse_address
 from streamlb.process.configuration import check_rule, load
+from streamlb.runtime.build import build
+from streamlb.runtime.registry import Registry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,3 +60,38 @@ def test_a_file_is_checked_with_the_rule_language(tmp_path: Path) -> None:
     [problem] = caught.value.problems
     assert (problem.position.line, problem.position.column, problem.width) == (3, 37, 4)
     assert problem.suggestion == "did you mean `Host`?"
+
+
+HOSTS = st.sampled_from(
+    ["", "127.0.0.1", "localhost", "my_host.example.com", "[::1]", "[::]", "[fe80::1%eth0]", "a.b."]
+)
+
+
+@given(HOSTS, st.integers(1, 65535), st.sampled_from(["", "/tcp", "/udp", "/UDP"]))
+def test_what_is_valid_can_be_listened_on(host: str, port: int, network: str) -> None:
+    text = f"{host}:{port}{network}"
+    checked, used = parse_entry_point(text), parse_address(text)
+    assert (checked.host, checked.port, checked.network) == (used.host, used.port, used.kind)
+
+
+@given(HOSTS.filter(bool), st.integers(1, 65535))
+def test_what_is_valid_can_be_dialled(host: str, port: int) -> None:
+    http = f"{host}:{port}"
+    config = load_text(
+        "entryPoints: {web: {address: ':1'}, dns: {address: ':1/udp'}}\n"
+        f"http: {{services: {{s: {{loadBalancer: {{servers: [{{url: 'HTTP://{http}/x'}}, {{url: 'http://{host}'}}]}}}}}}}}\n"
+        f"tcp: {{services: {{s: {{loadBalancer: {{servers: [{{address: '{http}'}}]}}}}}}}}\n"
+        "http2: {}\n".replace("http2: {}\n", "")
+    ).config
+    services = build(config, Registry()).services
+    assert picked(services["tcp", "s"]) == [(host.strip("[]"), port)]
+    assert picked(services["http", "s"]) == [(host.strip("[]"), port), (host.strip("[]"), 80)]
+
+
+def picked(node: Node) -> list[tuple[str, int]]:
+    """Host and port of the servers of a load balancer of one or two."""
+    want, found = Selection(), []
+    while server := node.pick(want):
+        found.append((server.host, server.port))
+        want.retry(server)
+    return found

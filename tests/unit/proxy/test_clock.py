@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from streamlb.proxy.clock import NEVER, TICK, Clock
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 

@@ -107,9 +107,10 @@ def test_refused_chunks(data: bytes, size: int) -> None:
 
 def test_an_endless_chunk_line_is_not_kept() -> None:
     body = Body(CHUNKED)
+    for _ in range(MAX_CHUNK_LINE):
+        body.feed(b"1")
     with pytest.raises(BodyError):
-        for _ in range(MAX_CHUNK_LINE + 2):
-            body.feed(b"1")
+        body.feed(b"1")
 
 
 @given(st.lists(st.binary(min_size=1, max_size=30), max_size=5), st.integers(0, 9), st.binary(max_size=9))
