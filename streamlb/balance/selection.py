@@ -38,14 +38,18 @@ class Selection:
     cookies: `Set-Cookie` field values (bytes) to add to the answer, outermost service first.
     mirrors: mirrors admitted for this request, to be fed a copy; `mirror.service.pick(...)` names the copy's server.
     The first pick decides them; retries leave them as they are.
+    fallbacks: the failover services on the way whose main service was picked from, outermost first. Each comes with a
+    number of cookies: how many were set below it or, for those that an earlier fallback left standing, above it.
     """
 
     __slots__ = (
+        "_settled",
         "_spent",
         "avoid",
         "cookie_header",
         "cookies",
         "fail_open",
+        "fallbacks",
         "hash_key",
         "mirrors",
         "request",
@@ -63,6 +67,9 @@ class Selection:
         # out
         self.cookies: list[bytes] = []
         self.mirrors: list[MirrorOrder] = []
+        self.fallbacks: tuple[tuple[FallbackOrder, int], ...] = ()
+        # request: how many of the fallbacks and cookies are of no walk that may be repeated
+        self._settled = (0, 0)
         # pick
         self._spent: tuple[tuple[Server, ...], set[Node]] | None = None
 
@@ -70,8 +77,38 @@ class Selection:
         """Prepare the same request for another pick that must not answer `failed`; mirrors stay as noted."""
         self.avoid = (*self.avoid, failed)
         self.retried = True
+        fallbacks, cookies = self._settled
         if self.cookies:
-            self.cookies = []
+            self.cookies = self.cookies[:cookies]
+        if self.fallbacks:
+            self.fallbacks = self.fallbacks[:fallbacks]
+
+    def leave_main(self, status: int | None) -> Node | None:
+        """The fallback to pick from now, instead of the innermost main service that `status` is a failure of.
+
+        None is a failure of every main service: nobody there could be reached. What services below that one have
+        noted is dropped, what those above it have noted stays. No fallback: nothing has changed.
+        """
+        settled, _ = self._settled
+        total = len(self.cookies)
+        for place in range(len(self.fallbacks) - 1, -1, -1):
+            order, _ = self.fallbacks[place]
+            if status is None or status in order.statuses:
+                above = [
+                    (each, count if index < settled else total - count)
+                    for index, (each, count) in enumerate(self.fallbacks[: place + 1])
+                ]
+                self._settled = (place, above.pop()[1])
+                self.fallbacks = tuple(above)
+                self.cookies = self.cookies[: self._settled[1]]
+                self.retried = True
+                return order.service
+        return None
+
+    def begin_again(self) -> None:
+        """The next pick starts at the root, whichever fallback the last one came from."""
+        self.fallbacks = ()
+        self._settled = (0, 0)
 
     def reset(self, cookie_header: bytes = b"", hash_key: bytes = b"", request: Request | None = None) -> None:
         """Start over for another request; lists already handed out are left alone."""
@@ -84,6 +121,7 @@ class Selection:
             self.cookies = []
         if self.mirrors:
             self.mirrors = []
+        self.begin_again()
         self._spent = None
 
     def spent(self) -> set[Node]:
@@ -108,6 +146,27 @@ class MirrorOrder:
         self.name = name
         self.service = service
         self.mirror_body = mirror_body
+        self.max_body_size = max_body_size
+
+
+class FallbackOrder:
+    """A failover service: where to go when its main service fails.
+
+    One per failover and snapshot, shared by all requests: read it, never change it.
+
+    name: the failover service. service: the fallback.
+    statuses: of answers of the main service that count as failures (HTTP).
+    max_body_size: bytes of a request's body to be kept for the fallback, in case there is such an answer.
+    """
+
+    __slots__ = ("max_body_size", "name", "service", "statuses")
+
+    def __init__(
+        self, name: str, service: Node, statuses: frozenset[int] = frozenset(), max_body_size: int = 0
+    ) -> None:
+        self.name = name
+        self.service = service
+        self.statuses = statuses
         self.max_body_size = max_body_size
 
 

@@ -291,12 +291,35 @@ class Mirroring:
 
 
 @dataclass(slots=True, kw_only=True)
+class FailoverErrors:
+    """`status`: `503` or `500-504` each. `max_request_body_bytes` -1: streamlb's bound, see docs/reference.md."""
+
+    status: list[str] = field(default_factory=list)
+    max_request_body_bytes: Annotated[int, Ge(-1)] = -1
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class Failover:
+    """`service` answers; `fallback` does when nobody of it can, or its answer has one of the statuses of `errors`."""
+
+    service: str
+    fallback: str
+    errors: FailoverErrors | None = None
+    health_check: Propagation | None = None
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
 class Service:
     """A service of any protocol: exactly one of the kinds is set. What is legal for which protocol: `check.py`."""
 
     load_balancer: LoadBalancer | None = None
     weighted: Weighted | None = None
     highest_random_weight: HighestRandomWeight | None = None
+    failover: Failover | None = None
     mirroring: Mirroring | None = None
 
     __pydantic_config__ = SETTINGS

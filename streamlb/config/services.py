@@ -7,10 +7,12 @@ Specified by Traefik's services pages; RFC 6265 section 4.1.1 for cookies.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING
 
 from streamlb.config.address import AddressError, parse_server, parse_url
+from streamlb.config.failover import check_failover
 from streamlb.config.model import PROTOCOLS, bare, qualify
 from streamlb.config.near import nearest
 from streamlb.config.strategies import TOKEN, check_hash_by, check_strategy
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 32  # services below one another; a pick walks them all
 
-KINDS = ("loadBalancer", "weighted", "highestRandomWeight", "mirroring")
+KINDS = ("loadBalancer", "weighted", "highestRandomWeight", "failover", "mirroring")
 
 HTTP_ONLY = {
     ("loadBalancer", "sticky"): "a cookie can stick a client to a server over HTTP only",
@@ -34,6 +36,7 @@ HTTP_ONLY = {
         "highestRandomWeight",
         "hashBy",
     ): "only HTTP requests have fields and cookies; here the client's address is hashed",
+    ("failover", "errors"): "only HTTP answers have a status",
     ("mirroring", "mirrorBody"): "only HTTP requests have a body",
     ("mirroring", "maxBodySize"): "only HTTP requests have a body",
 }
@@ -55,7 +58,7 @@ def _check_service(protocol: str, name: str, service: Service, config: Config, r
     if reading.is_broken(path):
         return
     kinds = [kind for kind in KINDS if reading.has((*path, kind))]
-    given = [service.load_balancer, service.weighted, service.highest_random_weight, service.mirroring]
+    given = [getattr(service, field.name) for field in dataclasses.fields(service)]
     if sum(kind is not None for kind in given) > 1 or len(kinds) > 1:
         listed = " and ".join(f"`{kind}`" for kind in kinds)
         reading.error(path, f"a service is of one kind, this one has {listed}", "make two services", at_key=True)
@@ -75,6 +78,8 @@ def _check_service(protocol: str, name: str, service: Service, config: Config, r
     if service.highest_random_weight:
         _check_weighted((*path, "highestRandomWeight"), service.highest_random_weight, reading)
         check_hash_by((*path, "highestRandomWeight", "hashBy"), service.highest_random_weight.hash_by, reading)
+    if service.failover:
+        check_failover((*path, "failover"), service.failover, reading)
     for reference, where in references(service, path):
         check_reference(protocol, name, reference, where, config, reading)
 
@@ -194,6 +199,9 @@ def references(service: Service, path: Path) -> Iterator[tuple[str, Path]]:
     if service.highest_random_weight:
         for index, child in enumerate(service.highest_random_weight.services):
             yield child.name, (*path, "highestRandomWeight", "services", index, "name")
+    if service.failover:
+        yield service.failover.service, (*path, "failover", "service")
+        yield service.failover.fallback, (*path, "failover", "fallback")
     if service.mirroring:
         yield service.mirroring.service, (*path, "mirroring", "service")
         for index, mirror in enumerate(service.mirroring.mirrors):

@@ -39,7 +39,7 @@ _UNSUPPORTED = {
     "tcp": "middlewares serversTransports",
     "http.routers.*": "middlewares tls parentRefs observability ruleSyntax",
     "tcp.routers.*": "middlewares tls ruleSyntax",
-    "http.services.*": "failover middlewares",
+    "http.services.*": "middlewares",
     "http.services.*.loadBalancer": _HTTP_LOAD_BALANCER,
     "http.services.*.loadBalancer.servers.*": "preservePath",
     "tcp.services.*.loadBalancer": "serversTransport proxyProtocol terminationDelay healthCheck",

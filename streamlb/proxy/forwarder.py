@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
+from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Selection
 from streamlb.errors import Retry, UpstreamError
 from streamlb.proxy.answers import render_answer
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from streamlb.proxy.http import HttpEntry
     from streamlb.proxy.mirror import MirrorCopy
     from streamlb.proxy.pool import Dialling
+    from streamlb.proxy.replay import Replay
     from streamlb.proxy.upstream import Upstream
     from streamlb.wire.message import RequestHead, ResponseHead
 
@@ -48,6 +50,7 @@ class Forwarder:
         "_exchange",
         "_head",
         "_rechunk",
+        "_replay",
         "_sent_at",
         "_server",
         "_server_ended",
@@ -75,6 +78,7 @@ class Forwarder:
         self._early = b""
         self._rechunk = False
         self._sent_at = 0.0
+        self._replay: Replay | None = None
         self._copies: list[MirrorCopy] = []
 
     # --- the request -------------------------------------------------------------------------------------------
@@ -106,6 +110,8 @@ class Forwarder:
         if self._upstream is not None:
             exchange.body_sent = True
             self._upstream.transport.write(data)
+            if self._replay is not None and not self._replay.add(data):
+                self._replay = None
             if done and cast("Server", self._server).state.latency is not None:
                 self._sent_at = self._entry.loop.time()
         else:
@@ -146,6 +152,8 @@ class Forwarder:
         if server.state.latency is not None:
             self._sent_at = self._entry.loop.time()
         message = head.line + self._block(server)
+        if self._want.fallbacks:
+            self._replay = self._entry.replays.begin(self._want.fallbacks, head.fields.framing, self._early)
         if self._early:
             message += self._early
             self._early = b""
@@ -186,7 +194,33 @@ class Forwarder:
             if other is not None:
                 self._reach(other)
                 return
-        self._answer(error.status)
+        if error.retry is not Retry.ALWAYS or not self._fall_back(None):
+            self._answer(error.status)
+
+    def _fall_back(self, status: int | None, *, spare: bool = False) -> bool:
+        """Send the request to a fallback instead of failing with `status` (None: nobody was reached), if there is one.
+
+        spare: the connection that brought the failure may serve another exchange.
+        """
+        replay, self._replay = self._replay, None
+        may = status is None or replay is not None
+        body = replay.take() if replay is not None else self._early
+        found = fall_back(self._want, status) if may and self._want.fallbacks else None
+        if found is None:
+            return False
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            if spare:
+                upstream.release()
+            else:
+                upstream.close()
+        self._service, server = found
+        self._entry.fell_back(self._server, status, server)
+        self._early = body
+        self._exchange.on_fallback()
+        self.client.renew()
+        self._reach(server)
+        return True
 
     # --- the answer --------------------------------------------------------------------------------------------
 
@@ -200,6 +234,10 @@ class Forwarder:
         latency = cast("Server", self._server).state.latency
         if latency is not None:
             latency.add(self._entry.loop.time() - self._sent_at if head.status < 500 else None)
+        if self._replay is not None:
+            spare = done and head.keep_alive and framing != UNTIL_CLOSE and exchange.request_done
+            if self._fall_back(head.status, spare=spare):
+                return
         exchange.on_answer(server_keeps=head.keep_alive, until_close=framing == UNTIL_CLOSE)
         if not done:
             client.renew()
@@ -258,12 +296,14 @@ class Forwarder:
             self._end()
             return
         if loss is Loss.RETRY:
+            self._replay = None  # Empty: a request whose body has left is not repeated.
             self._dialling = upstream.pool.dial(self)
             return
         error = error or UpstreamError(502, "connection closed before the answer was complete")
         self._entry.failed(cast("Server", self._server), error)
         if loss is Loss.REFUSE:
-            self._answer(error.status)
+            if not self._fall_back(error.status):
+                self._answer(error.status)
         else:
             self._drop_copies()
             self._leave_server()
@@ -292,6 +332,7 @@ class Forwarder:
         if self._copies:
             self._drop_copies()
         self._early = b""
+        self._drop_replay()
         self._leave_server()
         self.client.finish(exchange.keeps_client)
 
@@ -356,6 +397,7 @@ class Forwarder:
         """The client is gone."""
         self._drop_copies()
         self._drop_upstream()
+        self._drop_replay()
         self._leave_server()
 
     def on_due(self) -> None:
@@ -369,7 +411,8 @@ class Forwarder:
         else:
             self._entry.failed(cast("Server", self._server), UpstreamError(504, "no answer in time"))
             self._drop_upstream()
-            self._answer(504)
+            if not self._fall_back(504):
+                self._answer(504)
 
     def on_client_full(self) -> None:
         if self._upstream is not None and not self._upstream.transport.is_closing():
@@ -399,6 +442,11 @@ class Forwarder:
         for copy in self._copies:
             copy.drop()
         self._copies = []
+
+    def _drop_replay(self) -> None:
+        replay, self._replay = self._replay, None
+        if replay is not None:
+            replay.take()
 
     def _leave_server(self) -> None:
         server, self._server = self._server, None

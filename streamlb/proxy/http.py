@@ -17,6 +17,7 @@ from streamlb.proxy.clock import Clock
 from streamlb.proxy.downstream import Downstream
 from streamlb.proxy.mirror import Mirrors
 from streamlb.proxy.pool import Pool
+from streamlb.proxy.replay import Replays
 
 if TYPE_CHECKING:
     import asyncio
@@ -45,6 +46,7 @@ class HttpEntry:
         "live",
         "loop",
         "mirrors",
+        "replays",
         "server_name",
         "trusts_all",
     )
@@ -57,6 +59,7 @@ class HttpEntry:
         self.live = live
         self.clock = Clock(loop)
         self.mirrors = Mirrors(self)
+        self.replays = Replays()
         self._throttle = Throttle(LOG_INTERVAL)
         self.server_name = socket.gethostname().encode()
         options = world.runtime.entry_points[name].options.forwarded_headers
@@ -112,3 +115,12 @@ class HttpEntry:
         if count:
             often = f" ({count} times)" if count > 1 else ""
             log.warning("service %s: server %s: %s%s", server.service, server.name, error.reason, often)
+
+    def fell_back(self, failed: Server | None, status: int | None, server: Server) -> None:
+        """A request goes to a fallback instead of being answered with `status` (None: nobody could be reached)."""
+        main = failed.service if failed is not None else ""
+        count = self._throttle.admit((main, status, server.service), self.loop.time())
+        if count:
+            trouble = "cannot be reached" if status is None else f"failed with {status}"
+            often = f" ({count} times)" if count > 1 else ""
+            log.warning("service %s: %s, service %s takes over%s", main, trouble, server.service, often)

@@ -11,6 +11,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
+from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Selection
 from streamlb.errors import Retry
 from streamlb.net.address import client_ip
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 10
-"""Servers tried for one connection."""
+"""Servers tried for one connection, and again as many of a fallback."""
 PATIENCE = 1.0
 """Seconds of dialling after which we begin to watch whether the client is still there; most dials are over before."""
 HALF_CLOSED_TIMEOUT = 3600.0
@@ -217,16 +218,27 @@ class TcpConversation:
             self._server = None
             server.state.active -= 1
             self._entry.failed(server, error)
-            self._want.retry(server)
-        if error.retry is Retry.ALWAYS and self._attempts < MAX_ATTEMPTS:
-            server = self._service.pick(self._want)
-            if server is not None:
-                self._start_dial(server)
-                return
+            if error.retry is Retry.ALWAYS:
+                server = self._pick_another(server)
+                if server is not None:
+                    self._start_dial(server)
+                    return
         self._entry.gave_up(self._router, self._service.name)
         self._stop_watching()
         self._client.close()
         self.on_end()
+
+    def _pick_another(self, failed: Server) -> Server | None:
+        """Another server of the service or, when it had its tries, one of its fallback."""
+        if self._attempts < MAX_ATTEMPTS:
+            self._want.retry(failed)
+            return self._service.pick(self._want)
+        found = fall_back(self._want)
+        if found is None:
+            return None
+        self._service, server = found
+        self._attempts = 0
+        return server
 
     # --- pumping ----------------------------------------------------------------------------------------------
 

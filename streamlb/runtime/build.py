@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from streamlb.balance.failover import Failover
 from streamlb.balance.hashing import Draws
 from streamlb.balance.quota import Quota
-from streamlb.balance.selection import MirrorOrder, Server
+from streamlb.balance.selection import FallbackOrder, MirrorOrder, Server
 from streamlb.balance.sticky import Attributes, Sticky, cookie_name
 from streamlb.balance.tree import Balancer, Child, Mirror
 from streamlb.config.model import PROTOCOLS, bare, provider_of, qualify
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from streamlb.config import model
     from streamlb.runtime.registry import Registry, Renewal
 
+MAX_REPEATED_BODY = 1024 * 1024
+"""Bytes of a request's body kept for a fallback, where the configuration says -1."""
 MAX_DEPTH = 100
 """Services below one another. A named limit, so that no pick can exhaust the stack."""
 
@@ -115,6 +118,8 @@ class _Trees:
             hashed = service.highest_random_weight
             children = self._children(name, hashed.services)
             return self._balancer(name, hashed, children, self._strategies.rendezvous(children, hashed.hash_by))
+        if service.failover is not None:
+            return self._failover(name, service.failover)
         if service.mirroring is not None:
             return self._mirror(name, service.mirroring)
         raise InternalError(f"{self._protocol} service {name} is of no kind")
@@ -166,11 +171,28 @@ class _Trees:
                 mirrors.append((order, self._quota(name, target, mirror.percent)))
         return Mirror(name, self.node(qualify(mirroring.service, name)), mirrors)
 
+    def _failover(self, name: str, failover: model.Failover) -> Failover:
+        main = self.node(qualify(failover.service, name))
+        fallback = self.node(qualify(failover.fallback, name))
+        statuses: frozenset[int] = frozenset()
+        size = MAX_REPEATED_BODY
+        if failover.errors is not None and self._protocol == "http":
+            statuses = _statuses(failover.errors.status)
+            configured = failover.errors.max_request_body_bytes
+            size = configured if configured >= 0 else size
+        return Failover(name, main, fallback, FallbackOrder(name, fallback, statuses, size))
+
     def _quota(self, service: str, mirror: str, percent: int) -> Quota:
         def make() -> Quota:
             return Quota(percent, self._strategies.worker, self._strategies.workers)
 
         return self._renewal.quota(self._protocol, service, mirror, percent, make)
+
+
+def _statuses(texts: list[str]) -> frozenset[int]:
+    """All statuses of a list such as `500-504`, `429`."""
+    ranges = [(int(first), int(last or first)) for first, _, last in (text.partition("-") for text in texts)]
+    return frozenset(status for first, last in ranges for status in range(first, last + 1))
 
 
 def _sticky(service: str, children: list[Child], cookie: model.Cookie) -> Sticky[TreeNode]:

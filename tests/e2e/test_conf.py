@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SERVERS = {"8081": "http", "8082": "http", "9081": "tcp", "9082": "tcp"}
-ALWAYS_V1 = {"mirror.yaml", "kubernetes-mirror.yaml"}
+ALWAYS_V1 = {"failover.yaml", "mirror.yaml", "kubernetes-mirror.yaml"}
 CONFS = sorted(path.name for path in (ROOT / "conf").glob("*.yaml"))
 
 

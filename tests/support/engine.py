@@ -138,6 +138,7 @@ async def http_engine(
     await until_async(lambda: not live and not engine.watched, 5, "the engine lets go of everything")
     assert engine.active == 0
     assert entry.mirrors.backlog == 0
+    assert entry.replays.held == 0
 
 
 async def off_loop(work: Callable[..., T], *args: Any, **options: Any) -> T:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from streamlb.balance.failover import Failover
 from streamlb.balance.selection import Selection, Server
 from streamlb.balance.tree import Balancer, Mirror
 from streamlb.config.model import (
     Config,
     Cookie,
     EntryPoint,
+    FailoverErrors,
     LoadBalancer,
     MirrorChild,
     Mirroring,
@@ -23,9 +25,10 @@ from streamlb.config.model import (
     Weighted,
     WeightedChild,
 )
+from streamlb.config.model import Failover as ConfiguredFailover
 from streamlb.config.model import Server as ConfiguredServer
 from streamlb.errors import InternalError
-from streamlb.runtime.build import MAX_DEPTH, build
+from streamlb.runtime.build import MAX_DEPTH, MAX_REPEATED_BODY, build
 from streamlb.runtime.registry import Registry
 from tests.unit.routing.rules import Ask
 
@@ -436,3 +439,25 @@ def test_nodes_are_of_the_tree() -> None:
     world = build(http({"a": urls("http://a"), "m": mirroring("a")}), Registry())
     assert isinstance(world.services["http", "a"], Balancer)
     assert isinstance(world.services["http", "m"], Mirror)
+
+
+def test_failover() -> None:
+    errors = FailoverErrors(status=["429", "500-502"])
+    services = {
+        "app": Service(failover=ConfiguredFailover(service="a", fallback="b", errors=errors)),
+        "large": Service(
+            failover=ConfiguredFailover(
+                service="a", fallback="app", errors=FailoverErrors(status=["503"], max_request_body_bytes=0)
+            )
+        ),
+        "a": urls("http://a"),
+        "b": urls("http://b"),
+    }
+    world = build(http(services), Registry())
+    app, large = world.services["http", "app"], world.services["http", "large"]
+    assert isinstance(app, Failover)
+    assert isinstance(large, Failover)
+    assert app.order.statuses == {429, 500, 501, 502}
+    assert (app.order.max_body_size, large.order.max_body_size) == (MAX_REPEATED_BODY, 0)
+    assert (app.order.service, large.order.service) == (world.services["http", "b"], app)
+    assert picked(app) == ["http://a"]
