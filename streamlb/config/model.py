@@ -248,8 +248,30 @@ class Propagation:
 
 
 @dataclass(slots=True, kw_only=True)
+class Criterion:
+    """A field or a cookie of a request; without `value` any value will do."""
+
+    name: str
+    value: str | None = None
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class Override:
+    """Requests with this field or this cookie go to `service`, one of the children (streamlb's own)."""
+
+    service: str
+    header: Criterion | None = None
+    cookie: Criterion | None = None
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
 class Weighted:
     services: list[WeightedChild] = field(default_factory=list)
+    overrides: list[Override] = field(default_factory=list)
     sticky: Sticky | None = None
     health_check: Propagation | None = None
     on_all_down: OnAllDown = 503

@@ -15,6 +15,7 @@ from streamlb.config.address import AddressError, parse_server, parse_url
 from streamlb.config.failover import check_failover
 from streamlb.config.model import PROTOCOLS, bare, qualify
 from streamlb.config.near import nearest
+from streamlb.config.overrides import check_overrides
 from streamlb.config.strategies import TOKEN, check_hash_by, check_strategy
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ KINDS = ("loadBalancer", "weighted", "highestRandomWeight", "failover", "mirrori
 
 HTTP_ONLY = {
     ("loadBalancer", "sticky"): "a cookie can stick a client to a server over HTTP only",
+    ("weighted", "overrides"): "only HTTP requests have fields and cookies",
     ("weighted", "sticky"): "a cookie can stick a client to a service over HTTP only",
     ("loadBalancer", "passHostHeader"): "only HTTP has a Host header",
     ("loadBalancer", "hashBy"): "only HTTP requests have fields and cookies; here the client's address is hashed",
@@ -75,6 +77,7 @@ def _check_service(protocol: str, name: str, service: Service, config: Config, r
     if service.weighted:
         _check_weighted((*path, "weighted"), service.weighted, reading)
         _check_sticky((*path, "weighted", "sticky"), service.weighted.sticky, reading)
+        check_overrides((*path, "weighted"), service.weighted, reading)
     if service.highest_random_weight:
         _check_weighted((*path, "highestRandomWeight"), service.highest_random_weight, reading)
         check_hash_by((*path, "highestRandomWeight", "hashBy"), service.highest_random_weight.hash_by, reading)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from streamlb.balance.failover import Failover
 from streamlb.balance.hashing import Draws
+from streamlb.balance.overrides import Overridden, by_cookie, by_header
 from streamlb.balance.quota import Quota
 from streamlb.balance.selection import FallbackOrder, MirrorOrder, Server
 from streamlb.balance.sticky import Attributes, Sticky, cookie_name
@@ -108,12 +109,13 @@ class _Trees:
 
     def _make(self, name: str, service: model.Service) -> TreeNode:
         if service.load_balancer is not None:
-            balancer = service.load_balancer
-            servers = self._servers(name, balancer)
-            return self._balancer(name, balancer, servers, self._strategies.of_servers(balancer, servers))
+            configured = service.load_balancer
+            servers = self._servers(name, configured)
+            return self._balancer(name, configured, servers, self._strategies.of_servers(configured, servers))
         if service.weighted is not None:
             children = self._children(name, service.weighted.services)
-            return self._balancer(name, service.weighted, children, self._strategies.rotation(children))
+            balancer = self._balancer(name, service.weighted, children, self._strategies.rotation(children))
+            return self._overridden(name, balancer, service.weighted.overrides)
         if service.highest_random_weight is not None:
             hashed = service.highest_random_weight
             children = self._children(name, hashed.services)
@@ -144,6 +146,18 @@ class _Trees:
         )
         self._renewal.resume(self._protocol, balancer)
         return balancer
+
+    def _overridden(self, name: str, balancer: Balancer, overrides: list[model.Override]) -> TreeNode:
+        if not overrides or self._protocol != "http":
+            return balancer
+        made = []
+        for override in overrides:
+            node = self.node(qualify(override.service, name))
+            if override.header is not None:
+                made.append((by_header(override.header.name, override.header.value), node))
+            elif override.cookie is not None:
+                made.append((by_cookie(override.cookie.name, override.cookie.value), node))
+        return Overridden(balancer, made)
 
     def _servers(self, service: str, balancer: model.LoadBalancer) -> list[Child]:
         children = []

@@ -13,11 +13,13 @@ from streamlb.balance.tree import Balancer, Mirror
 from streamlb.config.model import (
     Config,
     Cookie,
+    Criterion,
     EntryPoint,
     FailoverErrors,
     LoadBalancer,
     MirrorChild,
     Mirroring,
+    Override,
     Router,
     Section,
     Service,
@@ -461,3 +463,18 @@ def test_failover() -> None:
     assert (app.order.max_body_size, large.order.max_body_size) == (MAX_REPEATED_BODY, 0)
     assert (app.order.service, large.order.service) == (world.services["http", "b"], app)
     assert picked(app) == ["http://a"]
+
+
+def test_overrides() -> None:
+    service = weighted(("a", 1), ("b", 0))
+    assert service.weighted is not None
+    service.weighted.overrides = [
+        Override(service="b", cookie=Criterion(name="canary", value="always")),
+        Override(service="b@file", header=Criterion(name="X-Canary")),
+    ]
+    world = build(http({"app": service, "a": urls("http://a"), "b": urls("http://b")}), Registry())
+    app = world.services["http", "app"]
+    assert picked(app, 2) == ["http://a", "http://a"]
+    assert picked(app, 2, b"canary=always") == ["http://b", "http://b"]
+    asked = Selection(b"", b"", Ask(headers=[(b"x-canary", b"1")]))
+    assert str(app.pick(asked)) == "Server(http://b)"
