@@ -63,6 +63,7 @@ ONLY_IN = {
     "click": re.compile(r"cli\.py"),
     "uvloop": re.compile(r"process/\w+\.py|whoami/\w+\.py"),
     "pydantic": re.compile(r"config/\w+\.py"),
+    "re2": re.compile(r"routing/pattern\.py"),
 }
 
 MAX_LINES = 600

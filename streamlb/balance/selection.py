@@ -201,10 +201,11 @@ class Server:
     name: the server as configured (its URL or address); key of stickiness inside a load balancer.
     host, port: where to connect; `host` may be a name that `net.dial` resolves.
     host_field: the `Host` value to send upstream, or None to pass the client's (`passHostHeader`).
+    prefix: what stands before the path of each request (`preservePath`), without a slash at its end.
     state: across snapshots. pool: for the proxy to hang what it keeps per server, kept in `state`.
     """
 
-    __slots__ = ("host", "host_field", "name", "parents", "port", "service", "state")
+    __slots__ = ("host", "host_field", "name", "parents", "port", "prefix", "service", "state")
 
     def __init__(
         self,
@@ -214,6 +215,7 @@ class Server:
         *,
         service: str = "",
         host_field: bytes | None = None,
+        prefix: bytes = b"",
         state: ServerState | None = None,
     ) -> None:
         # snapshot
@@ -222,6 +224,7 @@ class Server:
         self.host = host
         self.port = port
         self.host_field = host_field
+        self.prefix = prefix
         self.parents: list[Parent] = []
         # across snapshots
         self.state = state or ServerState()

@@ -20,7 +20,7 @@ from streamlb.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from streamlb.config.reading import Path
-    from streamlb.config.routers import CheckRule
+    from streamlb.config.routers import CheckRule, FindHidden
 
 MAX_PROBLEMS = 1_000  # shown; nobody reads more, and an alias can multiply one mistake a million times
 MAX_MANIFESTS = 10_000  # files
@@ -40,18 +40,27 @@ def read(path: str | os.PathLike[str], *, check_rule: CheckRule | None = None) -
     return load(path, check_rule=check_rule).config
 
 
-def load(path: str | os.PathLike[str], *, check_rule: CheckRule | None = None) -> Loaded:
+def load(
+    path: str | os.PathLike[str], *, check_rule: CheckRule | None = None, find_hidden: FindHidden | None = None
+) -> Loaded:
     """The configuration of a file and what comes with it. Raises ConfigError with all its problems."""
     name = os.fspath(path)
-    return _load(read_source(name), os.path.dirname(name), check_rule)
+    return _load(read_source(name), os.path.dirname(name), check_rule, find_hidden)
 
 
-def load_text(text: str, name: str = "config.yaml", *, check_rule: CheckRule | None = None) -> Loaded:
+def load_text(
+    text: str,
+    name: str = "config.yaml",
+    *,
+    check_rule: CheckRule | None = None,
+    find_hidden: FindHidden | None = None,
+) -> Loaded:
     """The same for text that is not in a file; `name` says how to call it and where relative paths begin."""
-    return _load(decode(name, text.encode("utf-8", "surrogatepass")), os.path.dirname(name), check_rule)
+    source = decode(name, text.encode("utf-8", "surrogatepass"))
+    return _load(source, os.path.dirname(name), check_rule, find_hidden)
 
 
-def _load(source: Source, directory: str, check_rule: CheckRule | None) -> Loaded:
+def _load(source: Source, directory: str, check_rule: CheckRule | None, find_hidden: FindHidden | None) -> Loaded:
     reading = Reading()
     root = _document(source, reading.problems)
     config = shape.read(root, Config, reading)
@@ -64,6 +73,8 @@ def _load(source: Source, directory: str, check_rule: CheckRule | None) -> Loade
     routers.check(config, reading, check_rule)
     if reading.problems:
         raise ConfigError(_tidy(reading.problems))
+    if find_hidden:
+        routers.note_hidden(config, reading, find_hidden)
     return Loaded(config, sorted(_tidy(reading.notes), key=lambda note: note.position), files)
 
 

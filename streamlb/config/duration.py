@@ -22,11 +22,13 @@ class DurationError(ValueError):
     """Not a duration; the message says why."""
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, *, signed: bool = False) -> float:
     """Seconds. Raises DurationError."""
     body = text.strip()
     if body.startswith("-"):
-        raise DurationError("a duration cannot be negative")
+        if not signed:
+            raise DurationError("a duration cannot be negative")
+        return -parse_duration(body.removeprefix("-"))
     body = body.removeprefix("+")
     if BARE.fullmatch(body):
         seconds = float(body)

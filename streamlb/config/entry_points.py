@@ -1,12 +1,13 @@
 """What must hold for entry points beyond the types of their options.
 
-What lives here: addresses, addresses used twice, trusted networks, the flows' timeout.
+What lives here: addresses, addresses used twice, trusted networks, kept fields, the flows' timeout.
 What must not: sockets; whether an address is free shows when it is bound.
 Called by `check.py`. Specified by Traefik's entry points page.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from streamlb.config.address import Address, AddressError, check_network, parse_entry_point
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from streamlb.config.model import Config
     from streamlb.config.reading import Path, Reading
 
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HOPS = (
+    "close connection content-length host http2-settings keep-alive proxy-authenticate proxy-authorization "
+    "proxy-connection te trailer transfer-encoding upgrade"
+)
+HOPS = frozenset(_HOPS.split())
 WHERE = ("entryPoints",)
 EXAMPLE = '`web: {address: ":80"}`'
 
@@ -32,6 +39,10 @@ def check(config: Config, reading: Reading) -> None:
             reason = check_network(network)
             if reason:
                 reading.error((*path, "forwardedHeaders", "trustedIPs", index), reason)
+        for index, field in enumerate(entry_point.forwarded_headers.connection):
+            reason = _why_not_kept(field)
+            if reason:
+                reading.error((*path, "forwardedHeaders", "connection", index), reason)
         if entry_point.kind == "udp" and entry_point.udp.timeout <= 0:
             reading.error((*path, "udp", "timeout"), "a flow's timeout must be longer than 0")
 
@@ -61,6 +72,15 @@ def _check_address(
             reading.error(path, f"`{text}` {same} entry point `{other}` in line {line}")
             break
     same_port.append((name, address))
+
+
+def _why_not_kept(field: str) -> str:
+    """Why a field cannot be kept although `Connection` names it; empty if it can."""
+    if not TOKEN.fullmatch(field):
+        return f"`{field}` is not the name of a header field"
+    if field.lower() in HOPS:
+        return f"`{field}` is about one connection only and never goes on"
+    return ""
 
 
 def _write(suggestion: str) -> str:

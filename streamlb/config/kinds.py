@@ -82,6 +82,11 @@ def is_duration(kind: Kind) -> bool:
     return any(isinstance(mark, Seconds) or mark is Seconds for mark in kind.metadata)
 
 
+def is_signed(kind: Kind) -> bool:
+    """Whether a duration may be negative."""
+    return any(isinstance(mark, Seconds) and mark.signed for mark in kind.metadata)
+
+
 def is_shape(base: Any) -> bool:
     """Whether a type is one of our dataclasses: a mapping with known keys."""
     return dataclasses.is_dataclass(base)

@@ -134,7 +134,8 @@ class _Translator:
                 continue
             name = normalise(rule_key(document.name, route.match))
             service = self._route_service(document, name, route.services, spot)
-            self._add_router("http", document, name, spot, service=service, rule=route.match, priority=route.priority)
+            rule = {"rule": route.match, "rule_syntax": route.syntax or "default", "priority": route.priority}
+            self._add_router("http", document, name, spot, service=service, **rule)
 
     def _route_service(self, document: Document, name: str, children: list[manifest.Child], spot: Path) -> str:
         """The service of a route: one child itself, several under an implicit `weighted`."""
@@ -256,7 +257,11 @@ class _Translator:
                 continue
             if protocol == "tcp":
                 name = rule_key(document.name, route.match)
-                options: dict[str, Any] = {"rule": route.match, "priority": route.priority}
+                options: dict[str, Any] = {
+                    "rule": route.match,
+                    "rule_syntax": route.syntax or "default",
+                    "priority": route.priority,
+                }
             else:
                 name, options = f"{document.name[0]}-{document.name[1]}-{index}", {}
             self._plain_service(protocol, document, name, route.services, spot)

@@ -10,16 +10,21 @@ from __future__ import annotations
 import errno
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from streamlb.config.traps import QUOTE, QUOTE_RULE, Complaint, explain
+from streamlb.config.traps import QUOTE, QUOTE_RULE, Bare, Complaint, Explanation, bare_value, explain
 from streamlb.config.tree import Entry, Mapping, Node, Scalar, Sequence, Source, duplicate, problem_at
 from streamlb.errors import ConfigError, Position, Problem
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 MAX_FILE_SIZE = 16 * 1024 * 1024  # bytes; 50,000 routers fit
 MAX_DEPTH = 64  # nested lists and mappings; the deepest sensible configuration has about 10
+MAX_MENDED = 100  # values without their quotes, after which the rest of the file is not read
+MAX_MENDED_TEXT = 8 * 1024 * 1024  # characters read again because of them
 MAX_NODES = 1_000_000  # per file, aliases counted as if written out: what an alias bomb runs into
 MANIFEST_ENDINGS = (".yaml", ".yml", ".json")
 
@@ -91,25 +96,54 @@ def decode(name: str, raw: bytes) -> Source:
 
 def parse(source: Source, problems: list[Problem]) -> list[Node]:
     """The documents of a file. Duplicate keys and the like are added to `problems`; after a syntax error
-    the documents before it are returned."""
-    builder = _Builder(source, problems)
+    the documents before it are returned, but for a value that only lacks its quotes: that is read as if it had them.
+    """
+    bare: dict[tuple[int, int], Bare] = {}
+    text = source.text
+    while True:
+        builder = _Builder(source, [], bare)
+        found = _read(text, builder)
+        if found is None:
+            break
+        problems.append(source.problem(found.line, found.column, "", found.reason, found.suggestion))
+        value = bare_value(found, source)
+        place = (value.line, value.column) if value else (0, 0)
+        if value is None or place in bare or len(bare) >= MAX_MENDED or len(text) * len(bare) > MAX_MENDED_TEXT:
+            break
+        bare[place] = value
+        text = _quoted(source, bare.values())
+    problems.extend(builder.problems)
+    return builder.documents
+
+
+def _read(text: str, builder: _Builder) -> Explanation | None:
+    """Feed a text to the builder; what stopped it, if it was not the builder itself."""
     try:
-        for event in yaml.parse(source.text, Loader=_LOADER):
+        for event in yaml.parse(text, Loader=_LOADER):
             builder.feed(event)
     except _TooMuch:
         pass
     except yaml.MarkedYAMLError as error:
-        problems.append(_syntax_problem(source, error))
+        return _explanation(builder.source, error)
     except yaml.YAMLError as error:
-        problems.append(source.problem(1, 1, "", f"not valid YAML: {getattr(error, 'reason', error)}"))
-    return builder.documents
+        return Explanation(1, 1, f"not valid YAML: {getattr(error, 'reason', error)}")
+    return None
+
+
+def _quoted(source: Source, bare: Iterable[Bare]) -> str:
+    """The text with quotes around these values. Nothing else moves: each is the last thing of its line."""
+    lines = source.lines.copy()
+    for each in bare:
+        inner = each.value.replace("'", "''")
+        lines[each.line - 1] = f"{lines[each.line - 1][: each.column - 1]}'{inner}'"
+    return "\n".join(lines)
 
 
 def _refused(name: str, reason: str) -> ConfigError:
     return ConfigError([Problem(Position(name, 1, 1), "", reason)])
 
 
-def _syntax_problem(source: Source, error: yaml.MarkedYAMLError) -> Problem:
+def _explanation(source: Source, error: yaml.MarkedYAMLError) -> Explanation:
     mark = error.problem_mark or error.context_mark
     since = error.context_mark or mark
     complaint = Complaint(
@@ -120,8 +154,7 @@ def _syntax_problem(source: Source, error: yaml.MarkedYAMLError) -> Problem:
         since.line if since else 0,
         since.column if since else 0,
     )
-    found = explain(complaint, source)
-    return source.problem(found.line, found.column, "", found.reason, found.suggestion)
+    return explain(complaint, source)
 
 
 class _TooMuch(Exception):
@@ -145,9 +178,10 @@ class _Open:
 class _Builder:
     """Trees from parser events; without recursion, so that depth is ours to limit."""
 
-    def __init__(self, source: Source, problems: list[Problem]) -> None:
+    def __init__(self, source: Source, problems: list[Problem], bare: dict[tuple[int, int], Bare]) -> None:
         self.source = source
         self.problems = problems
+        self.bare = bare  # by line and column: values that were given the quotes they lack
         self.documents: list[Node] = []
         self.stack: list[_Open] = []
         self.anchors: dict[str, tuple[Node, int, int]] = {}  # node, size, height
@@ -183,6 +217,11 @@ class _Builder:
 
     def _scalar(self, event: Any) -> Scalar:
         start, end = event.start_mark, event.end_mark
+        bare = self.bare.get((start.line + 1, start.column + 1))
+        if bare is not None:
+            column = bare.column + bare.skipped
+            behind = column + len(bare.value)
+            return Scalar(self.source, bare.line, column, bare.value, bare.value, end_line=bare.line, end_column=behind)
         style = event.style or ""
         scalar = Scalar(
             self.source,

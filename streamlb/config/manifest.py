@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
-from streamlb.config.model import SETTINGS, Percent, Sticky, Weight
+from streamlb.config.model import SETTINGS, Percent, ResponseForwarding, Sticky, Weight
 
 LENIENT: Any = {**SETTINGS, "extra": "ignore"}
 """Core kinds have many keys that do not matter to a proxy."""
@@ -28,6 +28,7 @@ class Child:
     """What Traefik calls LoadBalancerSpec: a reference to a Service or TraefikService with options.
 
     port: number or name; 0 when absent. weight: None when absent, which counts as 1.
+    response_forwarding: of no effect here, see the model.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Child:
     scheme: str = ""
     weight: Weight | None = None
     pass_host_header: bool = True
+    response_forwarding: ResponseForwarding | None = None
     sticky: Sticky | None = None
 
     __pydantic_config__ = SETTINGS

@@ -34,8 +34,12 @@ SPELLINGS = {"ips": "IPs"}
 class Seconds:
     """Marks a float that YAML writes as a Go duration (`300ms`, `1m30s`) or a bare number of seconds."""
 
+    def __init__(self, *, signed: bool = False) -> None:
+        self.signed = signed
+
 
 Duration = Annotated[float, Seconds()]
+SignedDuration = Annotated[float, Seconds(signed=True)]
 Weight = Annotated[int, Ge(0), Le(1_000_000)]
 Percent = Annotated[int, Ge(0), Le(100)]
 
@@ -62,10 +66,47 @@ class EntryPointTransport:
 
 @dataclass(slots=True, kw_only=True)
 class ForwardedHeaders:
-    """Whose `X-Forwarded-*` are believed: nobody's by default."""
+    """Whose `X-Forwarded-*` are believed: nobody's by default.
+
+    connection: names of fields that go on to the server although the client's `Connection` lists them.
+    """
 
     insecure: bool = False
     trusted_ips: list[str] = field(default_factory=list)
+    connection: list[str] = field(default_factory=list)
+    not_append_x_forwarded_for: bool = False
+    add_x_forwarded_scheme_headers: bool = False
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class EncodedCharacters:
+    """Escapes that a path may hold; one that may not makes the answer 400."""
+
+    allow_encoded_slash: bool = True
+    allow_encoded_back_slash: bool = True
+    allow_encoded_null_character: bool = True
+    allow_encoded_semicolon: bool = True
+    allow_encoded_percent: bool = True
+    allow_encoded_question_mark: bool = True
+    allow_encoded_hash: bool = True
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class EntryPointHttp:
+    """What is done to requests before they are routed.
+
+    sanitize_path: resolve `.`, `..` and `//`. encode_query_semicolons: `;` becomes `%3B` instead of `&`.
+    underscore_headers_strategy: what becomes of fields with `_` in their names.
+    """
+
+    sanitize_path: bool = True
+    encoded_characters: EncodedCharacters = field(default_factory=EncodedCharacters)
+    encode_query_semicolons: bool = False
+    underscore_headers_strategy: Literal["keep", "delete", "reject"] = "keep"
 
     __pydantic_config__ = SETTINGS
 
@@ -87,6 +128,7 @@ class EntryPoint:
     address: str
     transport: EntryPointTransport = field(default_factory=EntryPointTransport)
     forwarded_headers: ForwardedHeaders = field(default_factory=ForwardedHeaders)
+    http: EntryPointHttp = field(default_factory=EntryPointHttp)
     udp: UdpOptions = field(default_factory=UdpOptions)
 
     __pydantic_config__ = SETTINGS
@@ -150,6 +192,15 @@ class Providers:
     __pydantic_config__ = SETTINGS
 
 
+@dataclass(slots=True, kw_only=True)
+class Core:
+    """`default_rule_syntax`: how rules are read whose router does not say."""
+
+    default_rule_syntax: Literal["v3", "v2"] = "v3"
+
+    __pydantic_config__ = SETTINGS
+
+
 # --- dynamic part ------------------------------------------------------------------------------------------------
 
 
@@ -159,12 +210,14 @@ class Router:
 
     entry_points: empty means all entry points of the router's kind.
     priority: 0 means the length of the rule in bytes (and -1 for TCP's ``HostSNI(`*`)``), as in Traefik.
+    rule_syntax: which Traefik's words the rule is written in; see `Config.syntax_of`.
     """
 
     service: str
     rule: str = ""
     entry_points: list[str] = field(default_factory=list)
     priority: int = 0
+    rule_syntax: Literal["v3", "v2", "default"] = "default"
 
     __pydantic_config__ = SETTINGS
 
@@ -193,11 +246,24 @@ class Sticky:
 
 @dataclass(slots=True, kw_only=True)
 class Server:
-    """`url` for HTTP (`http://host:port`), `address` for TCP and UDP (`host:port`)."""
+    """`url` for HTTP (`http://host:port`), `address` for TCP and UDP (`host:port`).
+
+    preserve_path: put the path of the URL before that of each request; it is ignored otherwise.
+    """
 
     url: str = ""
     address: str = ""
     weight: Weight = 1
+    preserve_path: bool = False
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class ResponseForwarding:
+    """Taken for Traefik's sake and without effect: every byte of an answer goes on as it comes."""
+
+    flush_interval: SignedDuration = 0.1
 
     __pydantic_config__ = SETTINGS
 
@@ -226,6 +292,7 @@ class LoadBalancer:
     sticky: Sticky | None = None
     on_all_down: OnAllDown = 503
     pass_host_header: bool = True
+    response_forwarding: ResponseForwarding | None = None
 
     __pydantic_config__ = SETTINGS
 
@@ -364,6 +431,7 @@ class Config:
     entry_points: dict[str, EntryPoint] = field(default_factory=dict)
     workers: Annotated[int, Ge(1), Le(256)] | Literal["auto"] = 1
     log: Log = field(default_factory=Log)
+    core: Core = field(default_factory=Core)
     servers_transport: ServersTransport = field(default_factory=ServersTransport)
     tcp_servers_transport: TcpServersTransport = field(default_factory=TcpServersTransport)
     providers: Providers = field(default_factory=Providers)
@@ -375,6 +443,10 @@ class Config:
 
     def section(self, protocol: str) -> Section:
         return {"http": self.http, "tcp": self.tcp, "udp": self.udp}[protocol]
+
+    def syntax_of(self, router: Router) -> Literal["v3", "v2"]:
+        """The syntax of a router's rule."""
+        return self.core.default_rule_syntax if router.rule_syntax == "default" else router.rule_syntax
 
 
 # --- names -------------------------------------------------------------------------------------------------------

@@ -33,8 +33,35 @@ class RuleFault:
     width: int = 1
 
 
-CheckRule = Callable[[str, str], RuleFault | None]
-"""`(rule, protocol)` to what is wrong with it."""
+@dataclass(frozen=True, slots=True)
+class RuledRouter:
+    """What decides which router takes a request: the rule, and the priority as configured (0 is the rule's length)."""
+
+    name: str
+    rule: str
+    priority: int
+    syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenRouter:
+    """A router that is never reached: routers tried before it take all that it would match, or its rule cannot match.
+
+    by: those routers, in order, with the priority each has. contradiction: two conditions of the rule that exclude each
+    other. but_asterisk: an `OPTIONS *` may reach it.
+    """
+
+    name: str
+    by: tuple[tuple[str, int], ...] = ()
+    contradiction: tuple[str, str] | None = None
+    but_asterisk: bool = False
+
+
+CheckRule = Callable[[str, str, str], RuleFault | None]
+"""`(rule, protocol, syntax)` to what is wrong with it."""
+
+FindHidden = Callable[[list[RuledRouter], str], list[HiddenRouter]]
+"""`(routers of an entry point, protocol)` to those that are certain never to be reached."""
 
 NETWORK = {"http": "tcp", "tcp": "tcp", "udp": "udp"}
 """Which kind of entry point a router needs."""
@@ -47,6 +74,7 @@ EXAMPLE_RULE = {"http": "PathPrefix(`/`)", "tcp": "HostSNI(`*`)"}
 NOT_FOR_UDP = {
     "rule": "a UDP router has no rule: it takes every datagram of its entry point",
     "priority": "a UDP router has no priority: it is the only one of its entry point",
+    "ruleSyntax": "a UDP router has no rule that could be written in any syntax",
 }
 
 CATCH_ALL = re.compile(r"\s*HostSNI\s*\(\s*[`\"]\*[`\"]\s*\)\s*", re.IGNORECASE)
@@ -65,7 +93,7 @@ def check(config: Config, reading: Reading, check_rule: CheckRule | None) -> Non
             if protocol == "udp":
                 _check_udp(name, path, joined, udp_taken, reading)
             else:
-                _check_rule(protocol, path, router, reading, check_rule)
+                _check_rule(protocol, path, router, config, reading, check_rule)
     _note_shadowed(config, reading)
 
 
@@ -124,7 +152,9 @@ def _check_udp(name: str, path: Path, joined: list[tuple[str, Path]], taken: dic
 # --- rules -------------------------------------------------------------------------------------------------------
 
 
-def _check_rule(protocol: str, path: Path, router: Router, reading: Reading, check_rule: CheckRule | None) -> None:
+def _check_rule(
+    protocol: str, path: Path, router: Router, config: Config, reading: Reading, check_rule: CheckRule | None
+) -> None:
     where = (*path, "rule")
     if reading.is_broken(where):
         return
@@ -133,7 +163,7 @@ def _check_rule(protocol: str, path: Path, router: Router, reading: Reading, che
         reason = "the router has no rule" if not reading.has(where) else "the rule is empty"
         reading.error(where, reason, f"to match everything: {example}", at_key=not reading.has(where))
         return
-    fault = check_rule(router.rule, protocol) if check_rule else None
+    fault = check_rule(router.rule, protocol, config.syntax_of(router)) if check_rule else None
     if fault:
         reading.broken.add(where)
         reading.problems.append(rule_problem(where, fault, router.rule, reading))
@@ -150,6 +180,58 @@ def rule_problem(where: Path, fault: RuleFault, rule: str, reading: Reading) -> 
             return node.source.problem(line, column, place.label, fault.reason, fault.suggestion, fault.width)
     shown = f"{fault.reason} (at character {fault.column + 1} of the rule)"
     return node.source.problem(node.line, node.column, place.label, shown, fault.suggestion, node.width)
+
+
+# --- routers that are never reached ------------------------------------------------------------------------------
+
+MANY = 3  # names in one note
+
+
+def note_hidden(config: Config, reading: Reading, find_hidden: FindHidden) -> None:
+    """Say which routers of a valid configuration no request can reach on any of their entry points."""
+    for protocol, unit in (("http", "request"), ("tcp", "connection")):
+        routers = config.section(protocol).routers
+        joined = {name: entry_points_of(protocol, router, config) for name, router in routers.items()}
+        groups = {
+            entry_point: tuple(name for name, each in joined.items() if entry_point in each)
+            for entry_point in config.entry_points
+        }
+        hidden: dict[tuple[str, ...], dict[str, HiddenRouter]] = {}
+        for names in set(groups.values()):
+            ruled = [
+                RuledRouter(name, routers[name].rule, routers[name].priority, config.syntax_of(routers[name]))
+                for name in names
+            ]
+            hidden[names] = {each.name: each for each in find_hidden(ruled, protocol)}
+        for name, entry_points in joined.items():
+            found = [hidden[groups[entry_point]].get(name) for entry_point in entry_points]
+            if found and found[0] and all(found):
+                _note_one(found[0], (protocol, "routers", name), routers, unit, reading)
+
+
+def _note_one(hidden: HiddenRouter, path: Path, routers: dict[str, Router], unit: str, reading: Reading) -> None:
+    if not hidden.by:
+        reason = f"no {unit} can match this rule"
+        if hidden.contradiction:
+            one, other = hidden.contradiction
+            reason += f": {one} and {other} exclude each other"
+        reading.note((*path, "rule"), reason, "`||` if one of them is enough", at_key=False)
+        return
+    reached = f"no {unit} but `OPTIONS *` reaches" if hidden.but_asterisk else f"no {unit} reaches"
+    first = hidden.by[0][0]
+    line = reading.line((path[0], "routers", first))
+    if len(hidden.by) == 1:
+        who = f"`{first}` (line {line})"
+        if routers[first].rule == routers[hidden.name].rule:
+            reading.note(path, f"{reached} this router: {who} has the same rule", "remove one of the two")
+            return
+        reason = f"{reached} this router: {who} is tried before it and takes all that it would match"
+    else:
+        names = ", ".join(f"`{name}`" for name, _ in hidden.by[:MANY])
+        more = f" and {len(hidden.by) - MANY} more" if len(hidden.by) > MANY else ""
+        reason = f"{reached} this router: {names}{more} are tried before it and take all that it would match"
+    highest = max(priority for _, priority in hidden.by)
+    reading.note(path, reason, f"a `priority` above {highest} puts it first")
 
 
 def _note_shadowed(config: Config, reading: Reading) -> None:

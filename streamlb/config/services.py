@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from streamlb.config.address import AddressError, parse_server, parse_url
 from streamlb.config.failover import check_failover
@@ -39,11 +40,14 @@ HTTP_ONLY = {
         "hashBy",
     ): "only HTTP requests have fields and cookies; here the client's address is hashed",
     ("failover", "errors"): "only HTTP answers have a status",
+    ("loadBalancer", "responseForwarding"): "only HTTP has answers to forward",
     ("mirroring", "mirrorBody"): "only HTTP requests have a body",
     ("mirroring", "maxBodySize"): "only HTTP requests have a body",
 }
 """Options that mean nothing for TCP and UDP."""
 
+SAFE = "/-._~!$&'()*+,;=:@"
+TAIL = re.compile(rf"(?:[A-Za-z0-9{re.escape(SAFE)}]|%[0-9A-Fa-f]{{2}})*")  # a path as RFC 3986 section 3.3 has it
 ATTRIBUTE = re.compile(r"[\x20-\x3a\x3c-\x7e]*")  # no `;`, no control characters
 
 
@@ -125,16 +129,27 @@ def _check_server(protocol: str, path: Path, server: Server, reading: Reading) -
         example = '`url: "http://127.0.0.1:8081"`' if right == "url" else '`address: "127.0.0.1:8081"`'
         reading.error((*path, right), f"`{right}` is missing", f"for example {example}", at_key=True)
         return
+    if protocol != "http" and reading.has((*path, "preservePath")):
+        reading.error((*path, "preservePath"), "only HTTP requests have a path", at_key=True)
     try:
         if protocol == "http":
-            tail = parse_url(given).path
-            if tail not in ("", "/"):
-                reason = f"the path `{tail}` of a server's URL is ignored, as in Traefik"
-                reading.note((*path, right), reason, at_key=False)
+            _check_tail((*path, right), parse_url(given).path, server.preserve_path, reading)
         else:
             parse_server(given, protocol)
     except AddressError as error:
         reading.error((*path, right), error.reason, _write(error.suggestion))
+
+
+def _check_tail(where: Path, tail: str, is_preserved: bool, reading: Reading) -> None:
+    """The path of a server's URL: put before that of each request if the user says so."""
+    if is_preserved:
+        if not TAIL.fullmatch(tail):
+            reason = f"`{tail}` cannot stand in a path as it is"
+            suggestion = f"`{quote(tail, safe=SAFE)}`" if tail.isprintable() else ""
+            reading.error(where, reason, suggestion)
+    elif tail not in ("", "/"):
+        reason = f"the path `{tail}` of a server's URL is ignored, as in Traefik"
+        reading.note(where, reason, "`preservePath: true` puts it before the path of each request", at_key=False)
 
 
 def _translated(protocol: str, value: str) -> str:

@@ -27,6 +27,7 @@ from streamlb.config.kinds import (
     fields_of,
     is_duration,
     is_shape,
+    is_signed,
     keys_by_lower,
     kind_of,
     placeholder,
@@ -106,7 +107,7 @@ class _Reader:
         """The plain value for pydantic: keys in canonical spelling, durations in seconds, nulls where they may be."""
         kind = kind_of(hint)
         if is_duration(kind):
-            return self._duration(node, step)
+            return self._duration(node, kind, step)
         if is_shape(kind.base):
             return self._object(node, kind.base, step)
         if kind.base is list:
@@ -127,13 +128,13 @@ class _Reader:
         words = [arg for arg in words_of(kind) if isinstance(value, str) and arg.lower() == value.lower()]
         return words[0] if words else value
 
-    def _duration(self, node: Node, step: _Step) -> float:
+    def _duration(self, node: Node, kind: Kind, step: _Step) -> float:
         if not isinstance(node, Scalar) or node.value is None or isinstance(node.value, bool):
             reason = f"expected a duration such as {EXAMPLES}, got {describe_node(node)}"
             self.reading.error(step.path, reason)
             return 0.0
         try:
-            return parse_duration(node.text)
+            return parse_duration(node.text, signed=is_signed(kind))
         except DurationError as error:
             self.reading.error(step.path, str(error))
             return 0.0

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 _SAME_FILE = "streamlb reads routers and services from this same file: write them under `http`, `tcp`, `udp`"
 
-_HTTP_LOAD_BALANCER = "healthCheck passiveHealthCheck responseForwarding serversTransport"
+_HTTP_LOAD_BALANCER = "healthCheck passiveHealthCheck serversTransport"
 _SPEC = "tls parentRefs ingressClassName"
-_CHILD = "strategy responseForwarding serversTransport middlewares nativeLB nodePortLB healthCheck passiveHealthCheck"
+_CHILD = "strategy serversTransport middlewares nativeLB nodePortLB healthCheck passiveHealthCheck"
 _CHILD_TCP = "tls serversTransport proxyProtocol terminationDelay nativeLB nodePortLB"
 _TRANSPORT = (
     "serverName insecureSkipVerify rootCAs certificates cipherSuites minVersion maxVersion disableHTTP2 "
@@ -22,12 +22,12 @@ _TRANSPORT = (
 )
 
 _UNSUPPORTED = {
-    "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental core spiffe ocsp "
+    "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental spiffe ocsp "
     "tls pilot",
-    "entryPoints.*": "asDefault reusePort allowACMEByPass proxyProtocol http http2 http3 observability",
+    "entryPoints.*": "asDefault reusePort allowACMEByPass proxyProtocol http2 http3 observability",
+    "entryPoints.*.http": "redirections middlewares tls maxHeaderBytes",
     "entryPoints.*.transport": "respondingTimeouts keepAliveMaxTime keepAliveMaxRequests",
     "entryPoints.*.transport.lifeCycle": "requestAcceptGraceTimeout",
-    "entryPoints.*.forwardedHeaders": "connection notAppendXForwardedFor addXForwardedSchemeHeaders",
     "log": "noColor filePath maxSize maxAge maxBackups compress otlp",
     "serversTransport": _TRANSPORT,
     "serversTransport.forwardingTimeouts": "readIdleTimeout pingTimeout",
@@ -37,11 +37,10 @@ _UNSUPPORTED = {
     "providersThrottleDuration precedence",
     "http": "middlewares serversTransports",
     "tcp": "middlewares serversTransports",
-    "http.routers.*": "middlewares tls parentRefs observability ruleSyntax",
-    "tcp.routers.*": "middlewares tls ruleSyntax",
+    "http.routers.*": "middlewares tls parentRefs observability",
+    "tcp.routers.*": "middlewares tls",
     "http.services.*": "middlewares",
     "http.services.*.loadBalancer": _HTTP_LOAD_BALANCER,
-    "http.services.*.loadBalancer.servers.*": "preservePath",
     "tcp.services.*.loadBalancer": "serversTransport proxyProtocol terminationDelay healthCheck",
     "tcp.services.*.loadBalancer.servers.*": "tls",
     # Kubernetes documents, by kind.
@@ -79,8 +78,6 @@ _CHILD_PLACES = (
 _ROUTE_KINDS = ("IngressRoute", "IngressRouteTCP", "IngressRouteUDP")
 
 HARMLESS: dict[str, dict[str, frozenset[str]]] = {
-    "http.routers.*": {"ruleSyntax": frozenset({"v3", "default"})},
-    "tcp.routers.*": {"ruleSyntax": frozenset({"v3", "default"})},
     **{place: {"strategy": frozenset({"wrr", "RoundRobin"})} for place in _CHILD_PLACES},
     **{f"{kind}.spec": {"ingressClassName": frozenset({"*"})} for kind in _ROUTE_KINDS},
 }

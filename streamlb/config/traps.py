@@ -35,12 +35,55 @@ class Complaint:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The same for people; line and column are counted from 1."""
+    """The same for people; line and column are counted from 1.
+
+    lacks_quotes: all would be well if the value there had quotes around it.
+    """
 
     line: int
     column: int
     reason: str
     suggestion: str = ""
+    lacks_quotes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A value that lacks its quotes; line and column are counted from 1.
+
+    skipped: characters in front of the value proper, backticks that were meant as quotes.
+    """
+
+    line: int
+    column: int
+    value: str
+    skipped: int = 0
+
+
+BARE = re.compile(
+    r"(?P<head> *(?:- +)*(?:(?P<key>[^\s:'\"{}\[\],#&*!|>%@`]+): +)?)(?P<value>[^\s'\"|>{\[#].*?)(?: +#.*)? *"
+)
+"""A list item, a key with its value, or both, alone on a line."""
+
+
+def bare_value(found: Explanation, source: Source) -> Bare | None:
+    """The value that should have had quotes, when it is certain where it begins and ends: it is the last thing of its
+    line, in block style, and no line below goes on with it."""
+    text = source.line(found.line)
+    match = BARE.fullmatch(text) if found.lacks_quotes else None
+    if match is None or not match["head"].strip() or not match.start("value") < found.column <= match.end("value"):
+        return None
+    indent = match.start("key") if match["key"] else len(match["head"])
+    for number in range(found.line + 1, len(source.lines) + 1):
+        below = source.line(number)
+        if below.strip():
+            if len(below) - len(below.lstrip(" ")) > indent:
+                return None
+            break
+    value = match["value"]
+    if len(value) > 2 and value[0] == value[-1] == "`":
+        return Bare(found.line, match.start("value") + 1, value[1:-1], 1)
+    return Bare(found.line, match.start("value") + 1, value)
 
 
 def explain(complaint: Complaint, source: Source) -> Explanation:
@@ -88,7 +131,7 @@ def _unquoted(complaint: Complaint, source: Source) -> Explanation | None:
         )
     if not sign:
         return None
-    return Explanation(line + 1, column + 1, *_sign_words(text, column, sign))
+    return Explanation(line + 1, column + 1, *_sign_words(text, column, sign), lacks_quotes=True)
 
 
 def _sign_words(text: str, column: int, sign: str) -> tuple[str, str]:
@@ -153,7 +196,7 @@ def _second_colon(complaint: Complaint, source: Source) -> Explanation | None:
     line, column = complaint.line + 1, complaint.column + 1
     before = source.line(line)[: complaint.column]
     if re.match(r"\s*(?:- )?\s*[^\s:]+:\s+\S", before):
-        return Explanation(line, column, "a value that holds `: ` must be quoted", QUOTE)
+        return Explanation(line, column, "a value that holds `: ` must be quoted", QUOTE, lacks_quotes=True)
     return Explanation(
         line,
         column,

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from streamlb.config.check import Loaded
 from streamlb.config.check import load as load_with
-from streamlb.config.routers import RuleFault
+from streamlb.config.routers import HiddenRouter, RuledRouter, RuleFault
+from streamlb.routing import shadow
 from streamlb.routing.matchers import compile_rule, compile_tcp
-from streamlb.routing.rule import RuleError, parse
+from streamlb.routing.router import Router, parse, priority_of
+from streamlb.routing.rule import RuleError
 
 if TYPE_CHECKING:
     import os
@@ -21,13 +23,13 @@ if TYPE_CHECKING:
 
 def load(path: str | os.PathLike[str]) -> Loaded:
     """The configuration of a file, with notes. Raises ConfigError with all its problems."""
-    return load_with(path, check_rule=check_rule)
+    return load_with(path, check_rule=check_rule, find_hidden=find_hidden)
 
 
-def check_rule(text: str, protocol: str) -> RuleFault | None:
+def check_rule(text: str, protocol: str, syntax: str = "v3") -> RuleFault | None:
     """What is wrong with a rule; None when a router can use it."""
     try:
-        rule = parse(text, protocol)
+        rule = parse(text, protocol, syntax)
         if protocol == "tcp":
             compile_tcp(rule)
         else:
@@ -35,3 +37,22 @@ def check_rule(text: str, protocol: str) -> RuleFault | None:
     except RuleError as error:
         return RuleFault(error.message, error.column, error.suggestion, error.width)
     return None
+
+
+def find_hidden(ruled: list[RuledRouter], protocol: str) -> list[HiddenRouter]:
+    """The routers of an entry point that no request can reach."""
+    routers = {each.name: Router(each.name, each.rule, None, each.priority, each.syntax) for each in ruled}
+
+    def priority(name: str) -> int:
+        router = routers[name]
+        return priority_of(router, parse(router.rule, protocol, router.syntax))
+
+    return [
+        HiddenRouter(
+            found.name,
+            tuple((name, priority(name)) for name in found.by),
+            found.contradiction,
+            found.but_asterisk,
+        )
+        for found in shadow.find_hidden(routers.values(), protocol)
+    ]

@@ -2,7 +2,7 @@
 
 What lives here: `Downstream`, which cuts the client's bytes into heads and bodies, keeps pipelined requests in order,
 holds the connection's deadlines, and ends it so that neither side misreads what was left.
-What must not: which server is asked (`proxy/http.py`), how heads are read (`wire/http1.py`).
+What must not: which server is asked (`forwarder.py`), how heads are read (`wire/http1.py`).
 RFC 9112 sections 2, 3, 9; after a refusal not one further byte of the connection is interpreted.
 """
 
@@ -29,6 +29,7 @@ from streamlb.wire.http1 import (
     read_unusual_request,
 )
 from streamlb.wire.message import RequestFields, RequestHead
+from streamlb.wire.target import clean_target, is_plain
 
 if TYPE_CHECKING:
     from streamlb.proxy.http import HttpEntry
@@ -211,14 +212,14 @@ class Downstream(asyncio.Protocol):
         if parts is not None:
             block = data[line_end:end]
             if block != self._block:
-                fields = read_fields(block)
+                fields = read_fields(block, self.entry.policy)
                 if fields is None:
                     return self._read_unusual(data[:end])
                 self._complete(fields)
                 self._block, self._fields = block, fields
             head = RequestHead(parts[0], parts[1], 1, line, self._fields)
             head.peer = self.peer
-            return head
+            return head if is_plain(parts[1]) else self._clean(head)
         if line_end > MAX_REQUEST_LINE:
             self.refuse(414)
             return None
@@ -226,22 +227,43 @@ class Downstream(asyncio.Protocol):
 
     def _read_unusual(self, raw: bytes) -> RequestHead | None:
         try:
-            head = read_unusual_request(raw)
+            head = read_unusual_request(raw, self.entry.policy)
         except DownstreamError as error:
-            self.entry.refused(self.peer, error)
-            self.refuse(error.status)
+            self._turn_away(error)
             return None
         self._complete(head.fields)
         head.peer = self.peer
+        return self._clean(head)
+
+    def _clean(self, head: RequestHead) -> RequestHead | None:
+        """The head with the one spelling of its target that rules and servers see."""
+        try:
+            target = clean_target(head.target, self.entry.policy)
+        except DownstreamError as error:
+            self._turn_away(error)
+            return None
+        if target != head.target:
+            head.retarget(target)
         return head
+
+    def _turn_away(self, error: DownstreamError) -> None:
+        self.entry.refused(self.peer, error)
+        self.refuse(error.status)
 
     def _complete(self, fields: RequestFields) -> None:
         """Add what this connection adds to a header block: the forwarding fields, and what goes upstream."""
         if fields.managed and not self.trusted:
             fields.managed = []
             fields.pairs = [pair for pair in fields.pairs if pair[0] not in MANAGED]
+        options = self.entry.forwarding
         forwarded = render_forwarded(
-            self.peer.encode(), self.entry.server_name, fields.host, fields.upgrade, fields.managed
+            self.peer.encode(),
+            self.entry.server_name,
+            fields.host,
+            fields.upgrade,
+            fields.managed,
+            append=not options.not_append_x_forwarded_for,
+            schemes=options.add_x_forwarded_scheme_headers,
         )
         fields.upstream_rest = b"".join((fields.kept, forwarded, b"\r\n"))
         fields.upstream_block = b"".join(

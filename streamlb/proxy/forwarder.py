@@ -151,7 +151,8 @@ class Forwarder:
         head, server = self._head, cast("Server", self._server)
         if server.state.latency is not None:
             self._sent_at = self._entry.loop.time()
-        message = head.line + self._block(server)
+        line = head.line_below(server.prefix) if server.prefix else head.line
+        message = line + self._block(server)
         if self._want.fallbacks:
             self._replay = self._entry.replays.begin(self._want.fallbacks, head.fields.framing, self._early)
         if self._early:

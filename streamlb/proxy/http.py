@@ -18,11 +18,13 @@ from streamlb.proxy.downstream import Downstream
 from streamlb.proxy.mirror import Mirrors
 from streamlb.proxy.pool import Pool
 from streamlb.proxy.replay import Replays
+from streamlb.wire.policy import RequestPolicy
 
 if TYPE_CHECKING:
     import asyncio
 
     from streamlb.balance.selection import Server
+    from streamlb.config.model import EntryPoint
     from streamlb.errors import DownstreamError, UpstreamError
     from streamlb.proxy.live import Live
     from streamlb.routing.router import HttpTable
@@ -43,9 +45,11 @@ class HttpEntry:
         "_trusted",
         "_world",
         "clock",
+        "forwarding",
         "live",
         "loop",
         "mirrors",
+        "policy",
         "replays",
         "server_name",
         "trusts_all",
@@ -62,9 +66,11 @@ class HttpEntry:
         self.replays = Replays()
         self._throttle = Throttle(LOG_INTERVAL)
         self.server_name = socket.gethostname().encode()
-        options = world.runtime.entry_points[name].options.forwarded_headers
-        self.trusts_all = options.insecure
-        self._trusted = [ipaddress.ip_network(text, strict=False) for text in options.trusted_ips]
+        options = world.runtime.entry_points[name].options
+        self.policy = request_policy(options)
+        self.forwarding = options.forwarded_headers
+        self.trusts_all = self.forwarding.insecure
+        self._trusted = [ipaddress.ip_network(text, strict=False) for text in self.forwarding.trusted_ips]
 
     def __call__(self) -> Downstream:
         return Downstream(self)
@@ -124,3 +130,24 @@ class HttpEntry:
             trouble = "cannot be reached" if status is None else f"failed with {status}"
             often = f" ({count} times)" if count > 1 else ""
             log.warning("service %s: %s, service %s takes over%s", main, trouble, server.service, often)
+
+
+def request_policy(options: EntryPoint) -> RequestPolicy:
+    """What an entry point's options say about requests that can be read."""
+    allowed, forwarded = options.http.encoded_characters, options.forwarded_headers
+    escapes = {
+        b"2F": allowed.allow_encoded_slash,
+        b"5C": allowed.allow_encoded_back_slash,
+        b"00": allowed.allow_encoded_null_character,
+        b"3B": allowed.allow_encoded_semicolon,
+        b"25": allowed.allow_encoded_percent,
+        b"3F": allowed.allow_encoded_question_mark,
+        b"23": allowed.allow_encoded_hash,
+    }
+    return RequestPolicy(
+        sanitize=options.http.sanitize_path,
+        encode_semicolons=options.http.encode_query_semicolons,
+        refused=frozenset(digits for digits, is_allowed in escapes.items() if not is_allowed),
+        underscores=options.http.underscore_headers_strategy,
+        kept_hops=frozenset(name.lower().encode() for name in forwarded.connection),
+    )

@@ -200,8 +200,9 @@ class MirrorCopy:
         fields, server = self._head.fields, self._server
         framing_line = b"Content-Length: 0\r\n" if self._stripped else fields.framing_line
         host = server.host_field or fields.host or server.pool.authority
+        line = self._head.line_below(server.prefix) if server.prefix else self._head.line
         # Without the expectation: the body follows whatever the mirror says.
-        return b"".join((self._head.line, b"Host: ", host, b"\r\n", framing_line, fields.upstream_rest))
+        return b"".join((line, b"Host: ", host, b"\r\n", framing_line, fields.upstream_rest))
 
     # --- the answer, which nobody reads ------------------------------------------------------------------------
 

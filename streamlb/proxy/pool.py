@@ -1,7 +1,7 @@
 """The connections kept to one server, ready for the next exchange.
 
 What lives here: `Pool` (idle connections, newest first), dialling for an owner, and the limits of both.
-What must not: which server is asked (balance), what is sent (`proxy/http.py`).
+What must not: which server is asked (balance), what is sent (`forwarder.py`).
 Traefik's `serversTransport`: maxIdleConnsPerHost, dialTimeout, idleConnTimeout.
 """
 

@@ -1,7 +1,7 @@
 """One HTTP connection to a server: requests out, answers in.
 
 What lives here: `Upstream`, which reads heads and bodies of answers and hands them to whoever owns the exchange.
-What must not: retries, routing, what the client sees (`proxy/http.py`), keeping connections (`proxy/pool.py`).
+What must not: retries, routing, what the client sees (`forwarder.py`), keeping connections (`pool.py`).
 RFC 9112 sections 4, 6, 7 and 9; a byte that belongs to no answer spoils the connection.
 """
 

@@ -2,7 +2,7 @@
 
 What lives here: the meaning of each matcher, bytes all the way, and of `&&`, `||`, `!`.
 What must not: grammar (`rule.py`), the order of routers (`router.py`). Called by `router.py`.
-Specified by Traefik's reference page on rules and priority (v3 syntax).
+Specified by Traefik's reference page on rules and priority (v3 syntax; `v2.py` turns older rules into it).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
 
+from streamlb.routing.pattern import searcher
 from streamlb.routing.rule import And, Matcher, Not, Or, octets
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def compile_tcp(rule: Rule) -> Test[ClientAddress]:
 
 
 def host_of(value: str) -> bytes:
-    """A Host matcher's value as `Request.host` would say it."""
+    """A Host matcher's value as `Request.host` would say it; a wildcard keeps its star."""
     host = octets(value).lower().removesuffix(b".")
     return b"[" + host + b"]" if b":" in host and not host.startswith(b"[") else host
 
@@ -128,11 +129,34 @@ def _tcp_leaf(matcher: Matcher) -> Test[ClientAddress]:
 
 
 def _host(*values: str) -> Test[Request]:
-    if len(values) == 1:
-        host = host_of(values[0])
-        return lambda request: request.host == host
     hosts = frozenset(host_of(value) for value in values)
-    return lambda request: request.host in hosts
+    if ANY_HOST in hosts:
+        return lambda request: request.host != b""
+    exact = frozenset(host for host in hosts if not is_wildcard(host))
+    if exact == hosts:
+        if len(hosts) == 1:
+            [only] = hosts
+            return lambda request: request.host == only
+        return lambda request: request.host in hosts
+    return lambda request: request.host in exact or wildcard_of(request.host) in hosts
+
+
+ANY_HOST = b"*"
+
+
+def is_wildcard(host: bytes) -> bool:
+    return host.startswith(b"*.")
+
+
+def wildcard_of(host: bytes) -> bytes:
+    """The only wildcard that a host can match, `*.example.com` for `www.example.com`; empty when it has no dot."""
+    dot = host.find(b".")
+    return b"*" + host[dot:] if dot > 0 else b""
+
+
+def _host_regexp(pattern: str) -> Test[Request]:
+    matches = searcher(octets(pattern))
+    return lambda request: matches(request.host)
 
 
 def _path(value: str) -> Test[Request]:
@@ -145,6 +169,11 @@ def _path_prefix(value: str) -> Test[Request]:
     return lambda request: request.path.startswith(prefix)
 
 
+def _path_regexp(pattern: str) -> Test[Request]:
+    matches = searcher(octets(pattern))
+    return lambda request: matches(request.path)
+
+
 def _method(value: str) -> Test[Request]:
     method = octets(value).upper()
     return lambda request: request.method == method
@@ -155,9 +184,21 @@ def _header(name: str, value: str) -> Test[Request]:
     return lambda request: wanted in request.values(field_name)
 
 
+def _header_regexp(name: str, pattern: str) -> Test[Request]:
+    field_name, matches = octets(name).lower(), searcher(octets(pattern))
+    return lambda request: any(map(matches, request.values(field_name)))
+
+
 def _query(key: str, value: str = "") -> Test[Request]:
     wanted = (octets(key), octets(value))
     return lambda request: wanted in query_pairs(request.query)
+
+
+def _query_regexp(key: str, pattern: str | None = None) -> Test[Request]:
+    if pattern is None:
+        return _query(key)
+    wanted, matches = octets(key), searcher(octets(pattern))
+    return lambda request: any(name == wanted and matches(value) for name, value in query_pairs(request.query))
 
 
 def _client_ip(value: str) -> Test[Request]:
@@ -167,11 +208,15 @@ def _client_ip(value: str) -> Test[Request]:
 
 _HTTP: dict[str, Callable[..., Test[Request]]] = {
     "Host": _host,
+    "HostRegexp": _host_regexp,
     "Path": _path,
     "PathPrefix": _path_prefix,
+    "PathRegexp": _path_regexp,
     "Method": _method,
     "Header": _header,
+    "HeaderRegexp": _header_regexp,
     "Query": _query,
+    "QueryRegexp": _query_regexp,
     "ClientIP": _client_ip,
 }
 

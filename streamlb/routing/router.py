@@ -7,10 +7,21 @@ Specified by Traefik's reference page on rules and priority.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from streamlb.routing.matchers import Request, compile_rule, compile_tcp, host_of
-from streamlb.routing.rule import And, Matcher, Not, Or, parse
+from streamlb.routing import rule as language
+from streamlb.routing import v2
+from streamlb.routing.matchers import (
+    ANY_HOST,
+    Request,
+    compile_rule,
+    compile_tcp,
+    host_of,
+    is_wildcard,
+    wildcard_of,
+)
+from streamlb.routing.rule import And, Matcher, Not, Or
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,12 +48,18 @@ TcpRoute = Route
 
 
 class Router(NamedTuple):
-    """A router to be put into a table; `priority` 0 means the length of the rule."""
+    """A router to be put into a table; `priority` 0 means the length of the rule, `syntax` is `v3` or `v2`."""
 
     name: str
     rule: str
     service: Any
     priority: int = 0
+    syntax: str = "v3"
+
+
+def parse(text: str, protocol: str, syntax: str) -> Rule:
+    """The tree of a router's rule in today's matchers; raises RuleError."""
+    return v2.parse(text, protocol) if syntax == "v2" else language.parse(text, protocol)
 
 
 class _Entry(NamedTuple):
@@ -56,17 +73,18 @@ class _Entry(NamedTuple):
 class HttpTable:
     """The HTTP routers of one entry point.
 
-    Routers that can only match certain hosts are found by host, the rest is tried in order; of the two first
-    matches the one of better rank wins, which is what trying all routers in order would find.
+    Routers that can only match certain hosts or wildcards are found by host, the rest is tried in order; of the first
+    matches the one of best rank wins, which is what trying all routers in order would find.
     """
 
-    __slots__ = ("_by_host", "_rest", "routes")
+    __slots__ = ("_by_host", "_by_wildcard", "_rest", "routes")
 
     def __init__(self, routers: Iterable[Router] = ()) -> None:
         by_host: dict[bytes, list[_Entry]] = {}
+        by_wildcard: dict[bytes, list[_Entry]] = {}
         rest: list[_Entry] = []
         routes: list[Route] = []
-        for rank, (router, rule) in enumerate(_in_order(routers, "http")):
+        for rank, (router, rule) in enumerate(in_order(routers, "http")):
             route = Route(router.name, router.service)
             routes.append(route)
             hosts = hosts_of(rule)
@@ -76,13 +94,15 @@ class HttpTable:
             left = _without_host(rule)
             entry = _Entry(rank, None if left is None else compile_rule(left), route)
             for host in hosts:
-                by_host.setdefault(host, []).append(entry)
+                index = by_wildcard if is_wildcard(host) else by_host
+                index.setdefault(host, []).append(entry)
         self.routes = tuple(routes)
         self._by_host = {host: tuple(entries) for host, entries in by_host.items()}
+        self._by_wildcard = {host: tuple(entries) for host, entries in by_wildcard.items()}
         self._rest = tuple(rest)
 
     def route(self, request: Request) -> Route | None:
-        """The first router by priority that matches; None is a 404. No allocation."""
+        """The first router by priority that matches; None is a 404."""
         best: Route | None = None
         best_rank = -1
         for rank, test, route in self._by_host.get(request.host, ()):
@@ -90,6 +110,14 @@ class HttpTable:
                 best = route
                 best_rank = rank
                 break
+        if self._by_wildcard:
+            for rank, test, route in self._by_wildcard.get(wildcard_of(request.host), ()):
+                if best is not None and rank > best_rank:
+                    break
+                if test is None or test(request):
+                    best = route
+                    best_rank = rank
+                    break
         for rank, test, route in self._rest:
             if best is not None and rank > best_rank:
                 break
@@ -105,7 +133,7 @@ class TcpTable:
 
     def __init__(self, routers: Iterable[Router] = ()) -> None:
         self._entries = tuple(
-            (compile_tcp(rule), Route(router.name, router.service)) for router, rule in _in_order(routers, "tcp")
+            (compile_tcp(rule), Route(router.name, router.service)) for router, rule in in_order(routers, "tcp")
         )
         self.routes = tuple(route for _, route in self._entries)
 
@@ -129,20 +157,21 @@ def priority_of(router: Router, rule: Rule) -> int:
 _ANY_CONNECTION = Matcher("HostSNI", ("*",))
 
 
-def _in_order(routers: Iterable[Router], protocol: str) -> list[tuple[Router, Rule]]:
+def in_order(routers: Iterable[Router], protocol: str) -> list[tuple[Router, Rule]]:
     """Highest priority first, ties in configuration order."""
-    parsed = [(router, parse(router.rule, protocol)) for router in routers]
+    parsed = [(router, parse(router.rule, protocol, router.syntax)) for router in routers]
     return sorted(parsed, key=lambda pair: -priority_of(*pair))
 
 
 def hosts_of(rule: Rule) -> frozenset[bytes] | None:
-    """The only hosts a rule can match, None if it does not say."""
+    """The only hosts and wildcards a rule can match, None if it does not say."""
     match rule:
         case Matcher("Host", values):
-            return frozenset(host_of(value) for value in values)
+            hosts = frozenset(host_of(value) for value in values)
+            return None if ANY_HOST in hosts else hosts
         case And(operands):
-            known = [hosts for operand in operands if (hosts := hosts_of(operand)) is not None]
-            return frozenset.intersection(*known) if known else None
+            known = [hosts for hosts in map(hosts_of, operands) if hosts is not None]
+            return reduce(_common, known) if known else None
         case Or(operands):
             each = [hosts_of(operand) for operand in operands]
             sets = [hosts for hosts in each if hosts is not None]
@@ -151,10 +180,16 @@ def hosts_of(rule: Rule) -> frozenset[bytes] | None:
             return None
 
 
+def _common(some: frozenset[bytes], others: frozenset[bytes]) -> frozenset[bytes]:
+    """What two sets of hosts and wildcards have in common; a host is also in the set that has its wildcard."""
+    mine = {host for host in some if host in others or wildcard_of(host) in others}
+    return frozenset(mine | {host for host in others if wildcard_of(host) in some})
+
+
 def _without_host(rule: Rule) -> Rule | None:
     """What is left to test once the host is known to be one of `hosts_of(rule)`; None is nothing."""
     match rule:
-        case Matcher("Host"):
+        case Matcher("Host", values) if not any(host_of(value) == ANY_HOST for value in values):
             return None
         case And(operands):
             left = [rest for operand in operands if (rest := _without_host(operand)) is not None]

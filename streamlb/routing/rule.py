@@ -74,11 +74,14 @@ def octets(value: str) -> bytes:
     return value.encode("utf-8", "surrogateescape")
 
 
-def parse(text: str, protocol: str = "http") -> Rule:
-    """The tree of a rule for an `http` or `tcp` router; raises RuleError."""
+def parse(text: str, protocol: str = "http", syntax: str = "v3") -> Rule:
+    """The tree of a rule for an `http` or `tcp` router; raises RuleError.
+
+    With syntax `v2` the tree has Traefik 2's matchers, which `v2.py` turns into those of today.
+    """
     if len(text) > MAX_LENGTH:
         raise RuleError(f"the rule is longer than {MAX_LENGTH} characters", MAX_LENGTH)
-    return _Parser(text, protocol).parse()
+    return _Parser(text, protocol, syntax).parse()
 
 
 def render(rule: Rule) -> str:
@@ -130,11 +133,12 @@ _CONJUNCTIONS = {"and": "&&", "or": "||", "not": "!"}
 class _Parser:
     """A descent over the text; `_at` is the place of the next character to read."""
 
-    __slots__ = ("_at", "_depth", "_protocol", "_text")
+    __slots__ = ("_at", "_depth", "_protocol", "_syntax", "_text")
 
-    def __init__(self, text: str, protocol: str) -> None:
+    def __init__(self, text: str, protocol: str, syntax: str) -> None:
         self._text = text
         self._protocol = protocol
+        self._syntax = syntax
         self._at = 0
         self._depth = 0
 
@@ -195,15 +199,24 @@ class _Parser:
         self._advance(found.end())
         if not self._take("("):
             self._complain_about_bare_name(name, column)
-        word = vocabulary.look_up(name, self._protocol)
+        word = vocabulary.look_up(name, self._protocol, self._syntax)
         if isinstance(word, vocabulary.Fault):
             raise RuleError(word.message, column, word.suggestion, len(name))
         values, spans = self._read_values(name, opening=column + len(name))
         fault = vocabulary.check(word, tuple(values))
         if fault is not None:
-            start, end = (column, column + len(name)) if fault.value is None else spans[fault.value]
+            start, end = (column, column + len(name)) if fault.value is None else self._spot(fault, spans[fault.value])
             raise RuleError(fault.message, start, fault.suggestion, end - start)
         return Matcher(word.name, tuple(values), column)
+
+    def _spot(self, fault: vocabulary.Fault, span: tuple[int, int]) -> tuple[int, int]:
+        """The characters of a value that are wrong, or all of it where escapes make counting them difficult."""
+        start, end = span
+        raw = self._text[start + 1 : end - 1]
+        if not fault.width or "\r" in raw or (self._text[start] == '"' and "\\" in raw):
+            return span
+        first = start + 1 + fault.column
+        return first, first + fault.width
 
     def _read_values(self, name: str, opening: int) -> tuple[list[str], list[tuple[int, int]]]:
         """The values up to and with the closing parenthesis, and where each of them starts and ends."""

@@ -2,7 +2,7 @@
 
 What lives here: checks of one matcher and its values, and advice for words that belong to other Traefik versions.
 What must not: grammar (`rule.py`), the meaning of a matcher (`matchers.py`). Called by `rule.py`.
-Specified by Traefik's reference page on rules and priority (v3 syntax).
+Specified by Traefik's reference page on rules and priority, and for `ruleSyntax: v2` by that of Traefik 2.
 """
 
 from __future__ import annotations
@@ -11,25 +11,37 @@ import re
 from ipaddress import IPv6Address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
+from streamlb.routing.pattern import PatternError, searcher
+from streamlb.routing.template import HOST, PATH, PREFIX, QUERY, TemplateKind, to_pattern
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 class Fault(NamedTuple):
-    """What is wrong with a matcher: with its value number `value`, or with its name or values as a whole (None)."""
+    """What is wrong with a matcher: with its value number `value`, or with its name or values as a whole (None).
+
+    column, width: the characters of the value that are wrong; width 0 is all of it.
+    """
 
     message: str
     suggestion: str = ""
     value: int | None = None
+    column: int = 0
+    width: int = 0
 
 
 class Word(NamedTuple):
-    """A matcher: how many values it takes, and the check of one value (its place and text to a complaint)."""
+    """A matcher: how many values it takes, and the check of one value (its place and text to a complaint).
+
+    pairs: the values are names and values in turn.
+    """
 
     name: str
     least: int
     most: int
     check: Callable[[int, str], Fault | None]
+    pairs: bool = False
 
 
 ANY_NUMBER = 1000
@@ -39,6 +51,8 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _HOST_NAME = re.compile(r"[0-9A-Za-z_.\-]+", re.ASCII)
 _PORT = re.compile(r"(?P<host>[0-9A-Za-z_.\-]+|\[[0-9A-Fa-f:.]+\]):[0-9]+", re.ASCII)
 _BRACES = re.compile(r"\{[A-Za-z0-9_]+(:[^{}]*)?\}")
+_NAMED_BRACES = re.compile(r"(?<!\\[pPx])\{[A-Za-z_][A-Za-z0-9_]*(:.*)?\}")
+"""`{sub:[a-z]+}`, which to RE2 would be literal text; not the braces of `\\p{Greek}`."""
 
 
 def _host(_: int, text: str) -> Fault | None:
@@ -50,8 +64,12 @@ def _host(_: int, text: str) -> Fault | None:
         except UnicodeError:
             return Fault("a host must be ASCII")
         return Fault("a host must be ASCII", f"write `{ascii_form}`")
-    if "*" in text:
-        return Fault("a wildcard host is not supported by streamlb yet")
+    if text == "*":
+        return None
+    if "*" in text.removeprefix("*."):
+        return Fault("a wildcard is the whole first label, as in `*.example.com`", "use HostRegexp for anything else")
+    if text.startswith("*."):
+        return None if _HOST_NAME.fullmatch(text[2:]) and text[2] != "." else Fault(f"`{text}` is not a host name")
     with_port = _PORT.fullmatch(text)
     if with_port:
         return Fault("a host has no port here: any port matches", f"write `{with_port['host']}`")
@@ -70,12 +88,39 @@ def _is_ipv6(text: str) -> bool:
     return "%" not in text
 
 
-def _path(_: int, text: str) -> Fault | None:
-    if not text.startswith("/"):
-        return Fault("a path must start with `/`", f"write `/{text}`")
-    if _BRACES.search(text):
-        return Fault("patterns in braces are Traefik 2 syntax, not supported by streamlb yet")
+def _literal_path(kind: TemplateKind) -> Callable[[int, str], Fault | None]:
+    """A path or the beginning of one; what Traefik 2 would have read as a template is not meant literally."""
+
+    def check_path(_: int, text: str) -> Fault | None:
+        if not text.startswith("/"):
+            return Fault("a path must start with `/`", f"write `/{text}`")
+        return _old_template("PathRegexp", text, kind) if _BRACES.search(text) else None
+
+    return check_path
+
+
+def _old_template(name: str, text: str, kind: TemplateKind) -> Fault:
+    try:
+        pattern = to_pattern(text, kind)
+    except PatternError:
+        pattern = ""
+    instead = f"write {name}(`{pattern}`), or " if pattern and "`" not in pattern else ""
+    return Fault("a pattern in braces is Traefik 2 syntax", f"{instead}give the router `ruleSyntax: v2`")
+
+
+def _pattern(_: int, text: str) -> Fault | None:
+    """A pattern that RE2 takes."""
+    try:
+        searcher(text.encode("utf-8", "surrogateescape"))
+    except PatternError as error:
+        return Fault(error.message, error.suggestion, column=error.column, width=error.width)
     return None
+
+
+def _host_pattern(place: int, text: str) -> Fault | None:
+    if not text.isascii():
+        return Fault("a host must be ASCII")
+    return _old_template("HostRegexp", text, HOST) if _NAMED_BRACES.search(text) else _pattern(place, text)
 
 
 def _method(_: int, text: str) -> Fault | None:
@@ -86,6 +131,14 @@ def _header(place: int, text: str) -> Fault | None:
     if place > 0 or _TOKEN.fullmatch(text):
         return None
     return Fault(f"`{text}` is not a header name" if text else "a header name must not be empty")
+
+
+def _header_pattern(place: int, text: str) -> Fault | None:
+    return _header(0, text) if place == 0 else _pattern(place, text)
+
+
+def _query_pattern(place: int, text: str) -> Fault | None:
+    return _query(0, text) if place == 0 else _pattern(place, text)
 
 
 def _query(place: int, text: str) -> Fault | None:
@@ -116,61 +169,137 @@ def _host_sni(_: int, text: str) -> Fault | None:
     return Fault("only HostSNI(`*`) works without TLS, which is not supported by streamlb yet")
 
 
+# --- Traefik 2 ---------------------------------------------------------------------------------------------------
+
+
+def _template(kind: TemplateKind) -> Callable[[int, str], Fault | None]:
+    """A literal text in which `{name}` and `{name:pattern}` stand for patterns."""
+
+    def check_template(_: int, text: str) -> Fault | None:
+        if kind in (PATH, PREFIX) and not text.startswith("/"):
+            return Fault("a path must start with `/`", f"write `/{text}`")
+        if kind is HOST and not text.isascii():
+            return Fault("a host must be ASCII")
+        try:
+            searcher(to_pattern(text, kind).encode("utf-8", "surrogateescape"))
+        except PatternError as error:
+            return Fault(error.message, error.suggestion, column=error.column, width=error.width)
+        return None
+
+    return check_template
+
+
+def _header_pair(place: int, text: str) -> Fault | None:
+    return _header(place % 2, text)
+
+
+def _header_pattern_pair(place: int, text: str) -> Fault | None:
+    return _header_pattern(place % 2, text)
+
+
+def _query_pair(_: int, text: str) -> Fault | None:
+    key, equals, value = text.partition("=")
+    if not key:
+        return Fault("a query key must not be empty")
+    if not equals:
+        return Fault("Traefik 2's Query takes `key=value`", f"write Query(`{key}=`) for any value")
+    fault = _template(QUERY)(0, value)
+    return fault._replace(column=fault.column + len(key) + 1) if fault and fault.width else fault
+
+
+# --- all of them -------------------------------------------------------------------------------------------------
+
 HTTP = (
     Word("Host", 1, ANY_NUMBER, _host),
-    Word("Path", 1, 1, _path),
-    Word("PathPrefix", 1, 1, _path),
+    Word("HostRegexp", 1, 1, _host_pattern),
+    Word("Path", 1, 1, _literal_path(PATH)),
+    Word("PathPrefix", 1, 1, _literal_path(PREFIX)),
+    Word("PathRegexp", 1, 1, _pattern),
     Word("Method", 1, 1, _method),
     Word("Header", 2, 2, _header),
+    Word("HeaderRegexp", 2, 2, _header_pattern),
     Word("Query", 1, 2, _query),
+    Word("QueryRegexp", 1, 2, _query_pattern),
     Word("ClientIP", 1, 1, _client_ip),
+)
+HTTP_V2 = (
+    Word("Host", 1, ANY_NUMBER, _host),
+    Word("HostHeader", 1, ANY_NUMBER, _host),
+    Word("HostRegexp", 1, ANY_NUMBER, _template(HOST)),
+    Word("Path", 1, ANY_NUMBER, _template(PATH)),
+    Word("PathPrefix", 1, ANY_NUMBER, _template(PREFIX)),
+    Word("Method", 1, ANY_NUMBER, _method),
+    Word("Headers", 2, ANY_NUMBER, _header_pair, pairs=True),
+    Word("HeadersRegexp", 2, ANY_NUMBER, _header_pattern_pair, pairs=True),
+    Word("Query", 1, ANY_NUMBER, _query_pair),
+    Word("ClientIP", 1, ANY_NUMBER, _client_ip),
 )
 TCP = (
     Word("HostSNI", 1, 1, _host_sni),
     Word("ClientIP", 1, 1, _client_ip),
 )
+TCP_V2 = (
+    Word("HostSNI", 1, ANY_NUMBER, _host_sni),
+    Word("ClientIP", 1, ANY_NUMBER, _client_ip),
+)
 WORDS = {
-    protocol: {word.name.lower(): word for word in words} for protocol, words in {"http": HTTP, "tcp": TCP}.items()
+    place: {word.name.lower(): word for word in words}
+    for place, words in {
+        ("http", "v3"): HTTP,
+        ("tcp", "v3"): TCP,
+        ("http", "v2"): HTTP_V2,
+        ("tcp", "v2"): TCP_V2,
+    }.items()
 }
+"""By protocol and syntax."""
 
-NOT_YET = {
-    name.lower(): name for name in ("HostRegexp", "PathRegexp", "HeaderRegexp", "QueryRegexp", "ALPN", "HostSNIRegexp")
-}
+NOT_YET = {name.lower(): name for name in ("ALPN", "HostSNIRegexp")}
 RENAMED = {
     "headers": "write Header(`name`, `value`)",
     "hostheader": "write Host(`name`)",
-    "headersregexp": "",
+    "headersregexp": "write HeaderRegexp(`name`, `pattern`)",
+    "header": "write Headers(`name`, `value`)",
+    "headerregexp": "write HeadersRegexp(`name`, `pattern`)",
+    "pathregexp": "write Path(`/{any:pattern}`)",
+    "queryregexp": "write Query(`key={any:pattern}`)",
 }
+"""What to write instead where the syntax knows the matcher under another name."""
 
 
-def look_up(name: str, protocol: str) -> Word | Fault:
+def look_up(name: str, protocol: str, syntax: str = "v3") -> Word | Fault:
     """The matcher of that name, whatever its case, or what to say about the name."""
     lower = name.lower()
-    word = WORDS[protocol].get(lower)
+    word = WORDS[protocol, syntax].get(lower)
     if word is not None:
         return word
-    for other, words in WORDS.items():
-        if lower in words:
+    for (other, version), words in WORDS.items():
+        if lower in words and version == syntax:
             instead = {"host": "use HostSNI", "hostsni": "use Host"}.get(lower, "")
             return Fault(f"{words[lower].name} is a matcher of {other} routers", instead)
     if lower in NOT_YET:
         return Fault(f"Traefik's {NOT_YET[lower]} is not supported by streamlb yet")
-    if lower in RENAMED:
-        return Fault(f"Traefik 2's {name} is not supported by streamlb", RENAMED[lower])
-    return Fault(f"unknown matcher `{name}`", _did_you_mean(lower, protocol))
+    other_syntax = "v2" if syntax == "v3" else "v3"
+    elsewhere = WORDS[protocol, other_syntax].get(lower)
+    if elsewhere is not None:
+        instead = f"{RENAMED.get(lower, '')}, or give the router `ruleSyntax: {other_syntax}`"
+        return Fault(f"{elsewhere.name} is a matcher of `ruleSyntax: {other_syntax}`", instead)
+    return Fault(f"unknown matcher `{name}`", _did_you_mean(lower, protocol, syntax))
 
 
-def _did_you_mean(lower: str, protocol: str) -> str:
+def _did_you_mean(lower: str, protocol: str, syntax: str) -> str:
     import difflib  # Here, because only mistakes need it.
 
-    near = difflib.get_close_matches(lower, WORDS[protocol], n=1, cutoff=0.6)
-    return f"did you mean `{WORDS[protocol][near[0]].name}`?" if near else ""
+    words = WORDS[protocol, syntax]
+    near = difflib.get_close_matches(lower, words, n=1, cutoff=0.6)
+    return f"did you mean `{words[near[0]].name}`?" if near else ""
 
 
 def check(word: Word, values: tuple[str, ...]) -> Fault | None:
     """The first thing wrong with a matcher's values."""
     if not word.least <= len(values) <= word.most:
         return Fault(f"{word.name} takes {_count(word)}, not {len(values)}", _split(word, values))
+    if word.pairs and len(values) % 2:
+        return Fault(f"{word.name} takes names and values in turn; the last name has no value")
     for place, text in enumerate(values):
         fault = word.check(place, text)
         if fault is not None:

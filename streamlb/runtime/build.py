@@ -170,6 +170,7 @@ class _Trees:
                 port,
                 service=service,
                 host_field=None if balancer.pass_host_header or self._protocol != "http" else _field(host, port),
+                prefix=urlsplit(name).path.removesuffix("/").encode() if configured.preserve_path else b"",
                 state=self._renewal.state(self._protocol, service, name),
             )
             children.append(Child(name, server, configured.weight))
@@ -284,5 +285,5 @@ def _routers(
         service = services.get((protocol, qualify(router.service, name)))
         if service is None:
             raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
-        joined.append(Router(name, router.rule, service, router.priority))
+        joined.append(Router(name, router.rule, service, router.priority, config.syntax_of(router)))
     return joined

@@ -1,7 +1,7 @@
 """One HTTP exchange: a request, its answer, and what each turn of events means.
 
 What lives here: `Exchange`, the automaton that says whether a lost server may be retried, and whether the two
-connections may be used again. What must not: bytes, sockets, timers. Driven by `proxy/http.py`.
+connections may be used again. What must not: bytes, sockets, timers. Driven by `proxy/forwarder.py`.
 RFC 9110 section 9.2.2 (repeating requests), RFC 9112 sections 6.3, 8, 9.3 (ends of messages and connections).
 
     request:  BODY ----> DONE          answer:  WAITING ----> STREAMING ----> DONE

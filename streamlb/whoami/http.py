@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import json
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -33,6 +34,7 @@ MAX_HEAD = 256 * 1024
 MAX_WAIT = 3600.0
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "": 1.0}
 PAGES = ("/api", "/health", "/data", "/echo")
+PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 NOTHING_MORE = (b"", False)
 """What h11 calls its unread input when there is none and the client has not finished."""
 
@@ -127,9 +129,9 @@ class HttpConversation(asyncio.Protocol):
         self._body, self._body_size = b"", 0
         self._digest = hashlib.sha256() if path == "/api" else None
         if self._codec.they_are_waiting_for_100_continue:
-            self._send(h11.InformationalResponse(status_code=100, headers=[]))
+            self._send(h11.InformationalResponse(status_code=100, headers=[], reason=PHRASES[100]))
         if path == "/echo" and request.method != b"CONNECT":
-            self._send(h11.Response(status_code=200, headers=self._echo_framing(request)))
+            self._respond(200, self._echo_framing(request))
 
     def _feed(self, piece: bytes) -> None:
         self._body_size += len(piece)
@@ -262,7 +264,7 @@ class HttpConversation(asyncio.Protocol):
         self._close()
 
     def _respond(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self._send(h11.Response(status_code=status, headers=headers))
+        self._send(h11.Response(status_code=status, headers=headers, reason=PHRASES.get(status, b"")))
 
     def _send(self, event: h11.Event) -> None:
         self._out.append(self._codec.send(event) or b"")

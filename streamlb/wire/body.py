@@ -17,7 +17,8 @@ MAX_CHUNK_LINE: Final = 4096
 MAX_TRAILERS: Final = 16 * 1024
 """Bytes of a trailer section."""
 
-_size_line = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r\n").fullmatch
+_size = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r\n")
+_size_line, _size_at = _size.fullmatch, _size.match
 _trailer_line = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[\t\x20-\x7e\x80-\xff]*+\r\n").fullmatch
 _FORBIDDEN: Final = MANAGED | {b"host", b"content-length", b"transfer-encoding", b"connection", b"trailer", b"cookie"}
 """Names that must not come as trailers (RFC 9110 section 6.5.1): a receiver that merges trailers into the head would
@@ -76,6 +77,10 @@ class Body:
                 if self.left == 0:
                     self._state = _DATA_END
                 continue
+            if self._state == _SIZE and not self._line:
+                at = _pass_whole_chunks(data, at, payload)
+                if at == size:
+                    break
             end = data.find(b"\n", at) + 1
             line = self._line + data[at : end or size]
             at = end or size
@@ -110,6 +115,22 @@ class Body:
                 raise BodyError("an invalid or oversized trailer section")
             if match[1].lower().replace(b"_", b"-") in _FORBIDDEN:
                 raise BodyError("a trailer that only a head may have")
+
+
+def _pass_whole_chunks(data: bytes, at: int, payload: list[bytes] | None) -> int:
+    """Where the plain chunks that lie in `data` complete end: many small ones must not cost much more than a large one.
+
+    Whatever is not plain (the last chunk, a piece, a flaw) is left to be walked step by step.
+    """
+    while (match := _size_at(data, at)) is not None:
+        start, length = match.end(), int(match[1], 16)
+        end = start + length
+        if not length or start - at > MAX_CHUNK_LINE or data[end : end + 2] != b"\r\n":
+            break
+        if payload is not None:
+            payload.append(data[start:end])
+        at = end + 2
+    return at
 
 
 def encode_chunk(data: bytes) -> bytes:

@@ -30,23 +30,36 @@ turn both into `_`."""
 
 
 def render_forwarded(
-    peer: bytes, server_name: bytes, host: bytes, upgrade: bytes, kept: list[tuple[bytes, bytes]]
+    peer: bytes,
+    server_name: bytes,
+    host: bytes,
+    upgrade: bytes,
+    kept: list[tuple[bytes, bytes]],
+    *,
+    append: bool = True,
+    schemes: bool = False,
 ) -> bytes:
     """The managed fields to send, each with its CRLF.
 
     peer: the client's address as text. kept: the managed fields received, empty unless the peer is trusted.
+    append: add the peer to `X-Forwarded-For`. schemes: say the scheme in Traefik's two other fields, too.
     """
     told = {name: value for name, value in kept if name != b"x-forwarded-for"}
     chain = [value for name, value in kept if name == b"x-forwarded-for" and value]
     proto = told.get(b"x-forwarded-proto") or (b"ws" if upgrade.lower() == b"websocket" else b"http")
     port = told.get(b"x-forwarded-port") or port_of(host) or (b"443" if proto in (b"https", b"wss") else b"80")
+    if append:
+        chain.append(peer)
+    if schemes:
+        told[b"x-forwarded-scheme"] = told[b"x-scheme"] = proto
     lines = [
-        b"X-Forwarded-For: " + b", ".join([*chain, peer]),
         b"X-Forwarded-Port: " + port,
         b"X-Forwarded-Proto: " + proto,
         b"X-Forwarded-Server: " + server_name,
         b"X-Real-Ip: " + (told.get(b"x-real-ip") or peer),
     ]
+    if chain:
+        lines.append(b"X-Forwarded-For: " + b", ".join(chain))
     if forwarded_host := told.get(b"x-forwarded-host") or host:
         lines.append(b"X-Forwarded-Host: " + forwarded_host)
     lines += [name.title() + b": " + value for name, value in told.items() if name not in RENDERED]

@@ -15,6 +15,7 @@ import h11
 from streamlb.errors import DownstreamError, UpstreamError
 from streamlb.wire.forwarding import MANAGED
 from streamlb.wire.message import CHUNKED, NO_BODY, RequestFields, RequestHead, ResponseHead
+from streamlb.wire.policy import DEFAULT, RequestPolicy
 
 MAX_HEAD: Final = 32 * 1024
 """Bytes of a request or response head."""
@@ -86,12 +87,12 @@ def read_request_line(line: bytes) -> tuple[bytes, bytes] | None:
     return (match[1], match[2]) if match is not None and match.end() == len(line) else None
 
 
-def read_fields(block: bytes) -> RequestFields | None:
+def read_fields(block: bytes, policy: RequestPolicy = DEFAULT) -> RequestFields | None:
     """The reading of a header block (with its empty line), or None if the strict grammar does not take it."""
     if _field_lines(block) is None:
         return None
     try:
-        fields = _read_request_fields(block[:-4].split(b"\r\n") if len(block) > 2 else [])
+        fields = _read_request_fields(block[:-4].split(b"\r\n") if len(block) > 2 else [], 1, policy)
     except _Broken:
         return None
     return fields if fields.host_name or fields.host else None
@@ -108,10 +109,10 @@ def read_request(head: bytes) -> RequestHead:
     return read_unusual_request(head)
 
 
-def read_unusual_request(head: bytes) -> RequestHead:
+def read_unusual_request(head: bytes, policy: RequestPolicy = DEFAULT) -> RequestHead:
     """The lane of everything the strict grammar does not take; h11 reads, our policy decides."""
     try:
-        return _read_by_h11(head)
+        return _read_by_h11(head, policy)
     except _Broken as broken:
         raise DownstreamError(broken.status, broken.reason) from None
     except h11.RemoteProtocolError as refused:
@@ -119,7 +120,7 @@ def read_unusual_request(head: bytes) -> RequestHead:
         raise DownstreamError(status if status in (400, 431, 501) else 400, str(refused)) from None
 
 
-def _read_by_h11(head: bytes) -> RequestHead:
+def _read_by_h11(head: bytes, policy: RequestPolicy) -> RequestHead:
     _refuse_flaws(head)
     reader = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD + 1)
     reader.receive_data(head)
@@ -129,7 +130,7 @@ def _read_by_h11(head: bytes) -> RequestHead:
     minor = {b"1.1": 1, b"1.0": 0}.get(event.http_version)
     if minor is None:
         raise _Broken("the version is not HTTP/1.0 or HTTP/1.1", 505)
-    fields = _read_request_fields(_lines(head), minor)
+    fields = _read_request_fields(_lines(head), minor, policy)
     method, target = bytes(event.method), _origin_form(bytes(event.method), bytes(event.target), fields)
     if not fields.host and minor == 1 and not any(name == b"host" for name, _ in fields.pairs):
         raise _Broken("no Host")
@@ -168,7 +169,7 @@ def _set_host(fields: RequestFields, host: bytes) -> None:
         fields.host_name = name.partition(b":")[0].removesuffix(b".")
 
 
-def _read_request_fields(lines: list[bytes], minor: int = 1) -> RequestFields:
+def _read_request_fields(lines: list[bytes], minor: int, policy: RequestPolicy) -> RequestFields:
     """The policy for request fields, the same in both lanes. Raises _Broken."""
     if len(lines) > MAX_FIELDS:
         raise _Broken("too many header fields", 431)
@@ -187,7 +188,7 @@ def _read_request_fields(lines: list[bytes], minor: int = 1) -> RequestFields:
         if act is None:
             if name in MANAGED:
                 fields.managed.append((name, value))
-            elif b"_" in name and ((plain := name.replace(b"_", b"-")) in MANAGED or plain in _REQUEST_ACTS):
+            elif b"_" in name and _ends_here(name, policy):
                 fields.pairs.pop()
             else:
                 kept.append(line)
@@ -223,22 +224,31 @@ def _read_request_fields(lines: list[bytes], minor: int = 1) -> RequestFields:
         upgrades, fields.expectation = [], b""
     if b"upgrade" in named:
         fields.upgrade = b", ".join(name for name in upgrades if not name.lower().startswith(b"h2c"))
-    _apply_connection(fields, named, kept)
+    _apply_connection(fields, named, kept, policy)
     fields.cookie = b"; ".join(cookies)
     return fields
 
 
-def _apply_connection(fields: RequestFields, named: list[bytes], kept: list[bytes]) -> None:
+def _ends_here(name: bytes, policy: RequestPolicy) -> bool:
+    """Whether a field with `_` in its name is dropped; always if a server that reads `_` as `-` would obey it."""
+    if policy.underscores == "reject":
+        raise _Broken("a field name with an underscore")
+    plain = name.replace(b"_", b"-")
+    return policy.underscores == "delete" or plain in MANAGED or plain in _REQUEST_ACTS
+
+
+def _apply_connection(fields: RequestFields, named: list[bytes], kept: list[bytes], policy: RequestPolicy) -> None:
     """What `Connection` says: persistence, upgrade, and fields that end here (RFC 9110 section 7.6.1)."""
     if b"close" in named:
         fields.keep_alive = False
     elif b"keep-alive" in named:
         fields.keep_alive = True
-    lines = _without_named(kept, named)
+    lasting = [name for name in named if name in policy.kept_hops]
+    lines = _without_named(kept, [name for name in named if name not in lasting] if lasting else named)
     if fields.trailers:
         lines.append(b"TE: trailers")
-    if fields.trailers or fields.upgrade:
-        hops = [b"TE"] * fields.trailers + [b"Upgrade"] * bool(fields.upgrade)
+    hops = [b"TE"] * fields.trailers + [b"Upgrade"] * bool(fields.upgrade) + list(dict.fromkeys(lasting))
+    if hops:
         lines.append(b"Connection: " + b", ".join(hops))
     if fields.upgrade:
         lines.append(b"Upgrade: " + fields.upgrade)

@@ -89,6 +89,16 @@ class RequestHead:
         self.host = fields.host_name
         self.peer = ""
 
+    def retarget(self, target: bytes) -> None:
+        """Replace the target, for rules and for the server."""
+        self.target = target
+        self.line = b"%b %b HTTP/1.1\r\n" % (self.method, target)
+
+    def line_below(self, prefix: bytes) -> bytes:
+        """The request line for a server whose URL has the path `prefix` (without a slash at its end)."""
+        below = self.target if self.target == b"*" else prefix + self.target
+        return b"%b %b HTTP/1.1\r\n" % (self.method, below)
+
     @property
     def client(self) -> IPv4Address | IPv6Address:
         return ip_address(self.peer)

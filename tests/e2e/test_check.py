@@ -173,12 +173,20 @@ def test_never_a_traceback(tmp_path: Path, text: str) -> None:
 
 def test_a_rule_without_quotes_is_explained(tmp_path: Path) -> None:
     path = tmp_path / "rule.yaml"
-    path.write_text("http:\n  routers:\n    r:\n      rule: !Host(`a`)\n")
+    services = "  services: {app: {loadBalancer: {servers: [{url: 'http://127.0.0.1:1'}]}}}\n"
+    routers = "  routers:\n    r:\n      rule: !Host(`a`) && Pth(`/x`)\n      service: ap\n"
+    path.write_text('entryPoints: {web: {address: ":80"}}\nhttp:\n' + services + routers)
     assert check(path).stdout == (
-        f"{path}:4:13: error: a rule that begins with `!` must be quoted\n"
-        " 4 |       rule: !Host(`a`)\n"
+        f"{path}:6:13: error: a rule that begins with `!` must be quoted\n"
+        " 6 |       rule: !Host(`a`) && Pth(`/x`)\n"
         '   |             ^ quote the rule: rule: "Host(`example.com`)"\n'
-        "1 error\n"
+        f"{path}:6:27: error: http.routers.r.rule: unknown matcher `Pth`\n"
+        " 6 |       rule: !Host(`a`) && Pth(`/x`)\n"
+        "   |                           ^^^ did you mean `Path`?\n"
+        f"{path}:7:16: error: http.routers.r.service: unknown service `ap`\n"
+        " 7 |       service: ap\n"
+        "   |                ^^ did you mean `app`?\n"
+        "3 errors\n"
     )
 
 

@@ -11,10 +11,12 @@ import contextlib
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from unittest import mock
 
 from streamlb.config.model import (
     Config,
     EntryPoint,
+    EntryPointHttp,
     ForwardedHeaders,
     ForwardingTimeouts,
     LoadBalancer,
@@ -27,6 +29,7 @@ from streamlb.config.model import (
     Service,
 )
 from streamlb.net.tasks import spawn
+from streamlb.proxy import clock
 from streamlb.proxy.http import HttpEntry
 from streamlb.proxy.live import Live
 from streamlb.runtime.build import build
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     from streamlb.proxy.pool import Pool
 
 T = TypeVar("T")
+TICK = 0.03
+"""Seconds between two looks at the deadlines: tests of deadlines are in a hurry."""
 
 
 @dataclass(slots=True)
@@ -100,6 +105,8 @@ async def http_engine(
     services: dict[str, Service] | None = None,
     rule: str = "PathPrefix(`/`) || Method(`OPTIONS`)",
     trusted: list[str] | None = None,
+    forwarded: ForwardedHeaders | None = None,
+    http: EntryPointHttp | None = None,
     max_idle: int = 200,
     dial_timeout: float = 5.0,
     answer_timeout: float = 5.0,
@@ -110,7 +117,11 @@ async def http_engine(
     timeouts = ForwardingTimeouts(dial_timeout=dial_timeout, response_header_timeout=answer_timeout)
     config = Config(
         entry_points={
-            "web": EntryPoint(address=f"{host}:1", forwarded_headers=ForwardedHeaders(trusted_ips=trusted or []))
+            "web": EntryPoint(
+                address=f"{host}:1",
+                forwarded_headers=forwarded or ForwardedHeaders(trusted_ips=trusted or []),
+                http=http or EntryPointHttp(),
+            )
         },
         servers_transport=ServersTransport(max_idle_conns_per_host=max_idle, forwarding_timeouts=timeouts),
         http=Section(
@@ -118,6 +129,13 @@ async def http_engine(
             services=services or {"app": servers(*ports, pass_host_header=pass_host_header)},
         ),
     )
+    with mock.patch.object(clock, "TICK", TICK):
+        async with _serving(config, host) as engine:
+            yield engine
+
+
+@contextlib.asynccontextmanager
+async def _serving(config: Config, host: str) -> AsyncIterator[Engine]:
     loop, live, registry = asyncio.get_running_loop(), Live(), Registry()
     world = World(build(config, registry))
     entry = HttpEntry(world, "web", loop, live)

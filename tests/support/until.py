@@ -26,7 +26,7 @@ def until(predicate: Callable[[], T], timeout: float = 5.0, what: str = "") -> T
     return value
 
 
-async def until_async(predicate: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:  # noqa: ASYNC109
+async def until_async(predicate: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
     """`until` for a coroutine: the loop keeps running meanwhile."""
     deadline_at = time.monotonic() + timeout
     while not (value := predicate()):

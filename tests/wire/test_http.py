@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.support.engine import http_engine, off_loop, servers, url
-from tests.support.http import After, Client, http_get, ok, parse_replies, raw_http, recording
+from tests.support.http import After, Client, Recorded, Step, http_get, ok, parse_replies, raw_http, recording
 from tests.support.loops import no_descriptor_leak, on_both_loops
 from tests.support.until import until_async
 
@@ -105,7 +105,10 @@ async def test_the_host_passes_or_is_the_servers() -> None:
 
 @on_both_loops
 async def test_pipelined_requests_are_answered_in_order() -> None:
-    with recording(lambda request: [0.002, ok(request.start_line)]) as origin:
+    def answer(request: Recorded) -> list[Step]:
+        return [0.002, ok(request.start_line)]
+
+    with recording(answer) as origin:
         async with http_engine(origin.port) as engine:
             requests = b"".join(get(b"/%d" % number) for number in range(20))
             raw = await off_loop(raw_http, engine.port, b"\r\n\r\n" + requests + get(b"/last", b"Connection: close"))
@@ -181,7 +184,7 @@ async def test_head_has_the_head_only() -> None:
 
 @on_both_loops
 async def test_the_pool_keeps_no_more_than_it_may() -> None:
-    with recording(lambda _request: [0.05, ok()]) as origin:
+    with recording([0.05, ok()]) as origin:
         async with http_engine(origin.port, max_idle=2) as engine:
 
             def crowd() -> None:
@@ -212,8 +215,9 @@ async def test_a_retired_servers_pool_keeps_nothing() -> None:
 @on_both_loops
 async def test_http_1_0_clients() -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
-    plain, unlimited = ok(b"xyz"), [b"HTTP/1.1 200 OK\r\n\r\nto the end", 0.01, b"!"]
-    with recording(chunked, plain, plain, [*unlimited, After.CLOSE], chunked, chunked) as origin:
+    plain = ok(b"xyz")
+    unlimited: list[Step] = [b"HTTP/1.1 200 OK\r\n\r\nto the end", 0.01, b"!", After.CLOSE]
+    with recording(chunked, plain, plain, unlimited, chunked, chunked) as origin:
         async with http_engine(origin.port) as engine:
 
             def visit(*lines: bytes, method: bytes = b"GET") -> bytes:

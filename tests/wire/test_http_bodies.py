@@ -63,7 +63,7 @@ async def test_a_request_in_any_pieces(request_bytes: bytes) -> None:
 @pytest.mark.parametrize("answer", [COUNTED_ANSWER, CHUNKED_ANSWER], ids=["counted", "chunked"])
 @on_both_loops
 async def test_an_answer_in_any_pieces(answer: bytes) -> None:
-    cuts: Iterator[int] = iter(range(1, len(answer), 3))
+    cuts: Iterator[int] = iter(range(1, len(answer), 5))
 
     def script(_request: Recorded) -> Script:
         cut = next(cuts, 0)
@@ -74,7 +74,7 @@ async def test_an_answer_in_any_pieces(answer: bytes) -> None:
 
             def visit() -> None:
                 with Client(engine.port) as client:
-                    for _ in range(1, len(answer) + 3, 3):
+                    for _ in range(1, len(answer) + 5, 5):
                         assert client.request().raw == answer
 
             await off_loop(visit)
@@ -114,7 +114,7 @@ async def test_http_1_0_servers() -> None:
 
 @on_both_loops
 async def test_interim_answers_pass() -> None:
-    script = [
+    script: Script = [
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
         0.01,
         b"HTTP/1.1 102 Processing\r\n\r\n" + ok(b"x", b"Connection: close"),
@@ -129,6 +129,17 @@ async def test_interim_answers_pass() -> None:
             )
             raw = await off_loop(raw_http, engine.port, request % 0)
             assert raw.startswith(b"HTTP/1.1 200")
+
+
+@on_both_loops
+async def test_a_flood_of_interim_answers_is_relayed_under_backpressure() -> None:
+    with recording([b"HTTP/1.1 102 Processing\r\n\r\n" * 20_000, ok(b"at last")]) as origin:
+        async with http_engine(origin.port) as engine:
+            with Client(engine.port) as client:
+                client.sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                received, largest = await largest_buffer(engine, beside(lambda: len(client.reply().body)))
+            assert received == 7
+            assert largest < MAX_BUFFER
 
 
 @on_both_loops

@@ -78,6 +78,18 @@ async def test_a_server_that_does_not_answer() -> None:
             await until_async(lambda: slow.open_connections == 0)
 
 
+@on_both_loops
+async def test_the_time_for_an_answer_begins_with_the_end_of_the_request() -> None:
+    with recording([After.HANG]) as slow:
+        async with http_engine(slow.port, answer_timeout=0.2) as engine:
+            with Client(engine.port) as client:
+                client.sock.sendall(POST[:-2])
+                await until_async(lambda: slow.open_connections == 1)
+                await asyncio.sleep(0.4)  # Longer than an answer may take.
+                client.sock.sendall(POST[-2:])
+                assert (await off_loop(client.reply)).status == 504
+
+
 GARBAGE = {
     "SSH": [b"SSH-2.0-OpenSSH_9.0\r\n", After.HANG],
     "a complete head of another language": [b"220 mail ESMTP\r\n\r\n", After.HANG],
@@ -129,8 +141,9 @@ CUT = {
 @on_both_loops
 async def test_a_truncated_body_is_cut_visibly(script: list[bytes | float | After], minor: int) -> None:
     """The client never sees a clean end."""
-    head = b"HTTP/1.1 200 OK\r\n%b\r\n" % script[0]
-    with recording([head, *script[1:]]) as origin:
+    field, *steps = script
+    assert isinstance(field, bytes)
+    with recording([b"HTTP/1.1 200 OK\r\n" + field + b"\r\n", *steps]) as origin:
         async with no_descriptor_leak(), http_engine(origin.port) as engine:
 
             def visit() -> None:

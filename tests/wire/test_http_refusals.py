@@ -64,8 +64,17 @@ async def test_a_flaw_behind_a_good_request_is_seen_at_once() -> None:
     with recording() as origin:
         async with http_engine(origin.port) as engine:
             good = b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n"
-            raw = await off_loop(raw_http, engine.port, good + b"GET / HTTP/1.1\n")
-            assert [reply.status for reply in parse_replies(raw)] == [200, 400]
+            for flaw in (b"GET / HTTP/1.1\n", b"GET\x00 / HTTP/1.1 and what else may come"):
+                raw = await off_loop(raw_http, engine.port, good + flaw)
+                assert [reply.status for reply in parse_replies(raw)] == [200, 400]
+
+
+@on_both_loops
+async def test_a_flaw_behind_a_request_that_is_answered_at_once_is_seen_too() -> None:
+    async with http_engine(1, rule="Host(`other`)") as engine:
+        data = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET\x00 / HTTP/1.1 and what else may come"
+        raw = await off_loop(raw_http, engine.port, data)
+        assert [reply.status for reply in parse_replies(raw)] == [404, 400]
 
 
 @on_both_loops

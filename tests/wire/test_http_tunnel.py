@@ -97,9 +97,9 @@ async def test_a_quiet_tunnel_outlives_the_time_for_answers(monkeypatch: pytest.
         sock.sendall(b"later")
 
     server = Server(serve)
-    async with http_engine(server.port, answer_timeout=0.2) as engine:
+    async with http_engine(server.port, answer_timeout=0.1) as engine:
         sock = await off_loop(opened, engine.port)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.4)
         go.set()
         assert await off_loop(exactly, sock, 5) == b"later"
         sock.close()

@@ -127,6 +127,29 @@ async def test_health_is_set_for_the_whole_server() -> None:
 
 
 @on_both_loops
+async def test_statuses_have_their_words() -> None:
+    def client(port: int) -> list[bytes]:
+        lines = []
+        with Client(port) as connection:
+            for status in (b"200", b"404", b"503", b"299", b"500"):
+                connection.request("/health", method="POST", body=status)
+                lines.append(connection.request("/health").start_line)
+            lines.append(connection.request("/echo", method="POST", body=b"x").start_line)
+        return lines
+
+    identity = some_identity()
+    async with serving(lambda: HttpConversation(identity)) as port:
+        assert await in_thread(client, port) == [
+            b"HTTP/1.1 200 OK",
+            b"HTTP/1.1 404 Not Found",
+            b"HTTP/1.1 503 Service Unavailable",
+            b"HTTP/1.1 299 ",
+            b"HTTP/1.1 500 Internal Server Error",
+            b"HTTP/1.1 200 OK",
+        ]
+
+
+@on_both_loops
 async def test_echo_gives_the_body_back_while_it_comes() -> None:
     body = b"0123456789" * 300_000
 
@@ -136,7 +159,7 @@ async def test_echo_gives_the_body_back_while_it_comes() -> None:
         writer.write(head % len(body))
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
         writer.write(body)
-        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
         assert await reader.readexactly(len(body)) == body
         writer.close()
         await writer.wait_closed()
@@ -162,7 +185,7 @@ async def test_data_waits_for_a_slow_reader() -> None:
             got += len(await reader.read(1 << 20))
         assert got == size
         writer.write(GET)
-        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
         writer.close()
         await writer.wait_closed()
 

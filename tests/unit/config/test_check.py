@@ -152,7 +152,7 @@ def test_problems_of_all_files_at_once(tmp_path: Path) -> None:
         twice=ROUTE,
     )
     with pytest.raises(ConfigError) as caught:
-        load(main, check_rule=lambda rule, _: RuleFault("no", 0) if "bad" in rule else None)
+        load(main, check_rule=lambda rule, *_: RuleFault("no", 0) if "bad" in rule else None)
     found = [(Path(problem.position.file).name, problem.position.line) for problem in caught.value.problems]
     assert found == [("binary.yaml", 1), ("broken.yaml", 2), ("route.yaml", 6), ("twice.yaml", 1)]
 

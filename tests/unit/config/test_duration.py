@@ -39,6 +39,15 @@ def test_what_is_no_duration(text: str) -> None:
         parse_duration(text)
 
 
+def test_a_negative_duration_only_where_it_has_a_meaning() -> None:
+    assert parse_duration("-1", signed=True) == -1.0
+    assert parse_duration(" -100ms", signed=True) == pytest.approx(-0.1)
+    assert parse_duration("5s", signed=True) == 5.0
+    for text in ("--1s", "-", "- 1s x"):
+        with pytest.raises(DurationError):
+            parse_duration(text, signed=True)
+
+
 @given(st.integers(0, 80), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
 def test_parts_add_up(hours: int, minutes: int, seconds: int, milliseconds: int) -> None:
     text = f"{hours}h{minutes}m{seconds}s{milliseconds}ms"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.config.asking import lines_of
+from tests.unit.config.asking import config_of, lines_of
 
 
 def entry_points(*addresses: str) -> str:
@@ -60,6 +60,65 @@ def test_options() -> None:
         "3:54 entryPoints.c.udp.maxFlows | expected a whole number from 1 to 1000000, got the number 0 | ",
         "4:22 entryPoints.d.asDefault | Traefik's `asDefault` is not supported by streamlb yet | ",
     ]
+
+
+def test_what_is_done_to_requests() -> None:
+    text = (
+        "entryPoints:\n"
+        "  web:\n"
+        "    address: ':80'\n"
+        "    http:\n"
+        "      sanitizepath: false\n"
+        "      encodedCharacters: {allowEncodedSlash: false, allowEncodedBackSlash: false}\n"
+        "      encodeQuerySemicolons: true\n"
+        "      underscoreHeadersStrategy: REJECT\n"
+        "    forwardedHeaders: {connection: [Foo], notAppendXForwardedFor: true, addXForwardedSchemeHeaders: true}\n"
+    )
+    web = config_of(text).entry_points["web"]
+    assert not web.http.sanitize_path
+    assert not web.http.encoded_characters.allow_encoded_slash
+    assert web.http.encoded_characters.allow_encoded_hash
+    assert web.http.encode_query_semicolons
+    assert web.http.underscore_headers_strategy == "reject"
+    assert web.forwarded_headers.connection == ["Foo"]
+    assert web.forwarded_headers.not_append_x_forwarded_for
+    assert web.forwarded_headers.add_x_forwarded_scheme_headers
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            "http: {underscoreHeadersStrategy: drop}",
+            "2:56 entryPoints.a.http.underscoreHeadersStrategy | "
+            'expected one of `keep`, `delete`, `reject`, got the text "drop" | ',
+        ),
+        (
+            "http: {sanitisePath: false}",
+            "2:29 entryPoints.a.http.sanitisePath | unknown key `sanitisePath` | did you mean `sanitizePath`?",
+        ),
+        (
+            "http: {encodedCharacters: {allowEncodedSlashes: false}}",
+            "2:49 entryPoints.a.http.encodedCharacters.allowEncodedSlashes | "
+            "unknown key `allowEncodedSlashes` | did you mean `allowEncodedSlash`?",
+        ),
+        (
+            "http: {middlewares: [x]}",
+            "2:29 entryPoints.a.http.middlewares | Traefik's `middlewares` is not supported by streamlb yet | ",
+        ),
+        (
+            "forwardedHeaders: {connection: ['a b']}",
+            "2:54 entryPoints.a.forwardedHeaders.connection[0] | `a b` is not the name of a header field | ",
+        ),
+        (
+            "forwardedHeaders: {connection: [Foo, Upgrade]}",
+            "2:59 entryPoints.a.forwardedHeaders.connection[1] | "
+            "`Upgrade` is about one connection only and never goes on | ",
+        ),
+    ],
+)
+def test_what_cannot_be_done_to_requests(options: str, line: str) -> None:
+    assert lines_of(f"entryPoints:\n  a: {{address: ':1', {options}}}\n") == [line]
 
 
 def test_trusted_networks() -> None:

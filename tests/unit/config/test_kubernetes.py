@@ -150,6 +150,18 @@ def test_services_of_other_providers() -> None:
     assert not Translated(tree, back).problems
 
 
+def test_the_syntax_of_a_route() -> None:
+    routes = (
+        "[{match: A, syntax: v2, services: [{name: one, port: 80}]}, {match: B, services: [{name: two, port: 80}]}]"
+    )
+    tcp = "[{match: C, syntax: v2, services: [{name: one, port: 80}]}]"
+    found = Translated(document("IngressRoute", f"routes: {routes}") + document("IngressRouteTCP", f"routes: {tcp}"))
+    assert found.problems == []
+    http = {router.rule: router.rule_syntax for router in found.config.http.routers.values()}
+    assert http == {"A": "v2", "B": "default"}
+    assert [router.rule_syntax for router in found.config.tcp.routers.values()] == ["v2"]
+
+
 def test_namespaces() -> None:
     main = MAIN.replace("default/one", "prod/one")
     route = "routes: [{match: Host(`a`), services: [{name: one, namespace: prod, port: 80}, {name: two, port: 80}]}]"

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlb.config import load
-from streamlb.config.load import MAX_DEPTH, MAX_FILE_SIZE, decode, find_files, parse, read_source, resolve
-from streamlb.config.tree import Mapping, Node, Scalar, Source
+from streamlb.config.load import MAX_DEPTH, MAX_FILE_SIZE, MAX_MENDED, decode, find_files, parse, read_source, resolve
+from streamlb.config.tree import Mapping, Node, Scalar, Sequence, Source
 from streamlb.errors import ConfigError, Problem
 from tests.unit.config.asking import line_of, tree_of
 
@@ -262,3 +262,69 @@ def test_any_text_is_a_tree_or_a_problem(text: str) -> None:
         assert problem.position.column >= 1
     for node in documents:
         plain(node)
+
+
+# --- values without their quotes ---------------------------------------------------------------------------------
+
+
+def read_all(text: str) -> tuple[list[Node], list[str]]:
+    problems: list[Problem] = []
+    return parse(Source("x.yaml", text), problems), [line_of(problem) for problem in problems]
+
+
+def test_reading_goes_on_behind_a_value_without_quotes() -> None:
+    text = """\
+a: @x  # not text
+b: [1, 2]
+c:
+  - !Host(`a`) && Path(`/it's: b`)
+  - `Host(`b`)`
+  - d: 1: 2
+    d: 3
+    e: "y"
+"""
+    [document], lines = read_all(text)
+    assert plain(document) == {
+        "a": "@x",
+        "b": [1, 2],
+        "c": ["!Host(`a`) && Path(`/it's: b`)", "Host(`b`)", {"d": "1: 2", "e": "y"}],
+    }
+    assert [line.split(" ")[0] for line in lines] == ["1:4", "4:5", "5:5", "6:9", "7:5"]
+    assert isinstance(document, Mapping)
+    value = document.entries["c"].value
+    assert isinstance(value, Sequence)
+    rule = value.items[1]
+    assert isinstance(rule, Scalar)
+    assert (rule.line, rule.column, rule.end_column, rule.width, rule.spot(5)) == (5, 6, 15, 9, (5, 11))
+
+
+@pytest.mark.parametrize("text", ["a: @x\n  y\nb: 1\n", "a: {b: @x}\nc: 1\n", "a: 1\n@x\n"])
+def test_where_its_end_is_not_certain_reading_ends(text: str) -> None:
+    documents, lines = read_all(text)
+    assert documents == []
+    assert len(lines) == 1
+
+
+def test_reading_again_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "".join(f"k{number}: @x\n" for number in range(MAX_MENDED + 2))
+    documents, lines = read_all(text)
+    assert (documents, len(lines)) == ([], MAX_MENDED + 1)
+    monkeypatch.setattr(load, "MAX_MENDED_TEXT", 40)
+    assert len(read_all("a: @x\nb: @x\nc: @x\nd: @x\ne: 1234567890\n")[1]) == 3
+
+
+BARE_VALUES = st.text("@`%!&*:# '\"[]{}ab,-?|>\\é", min_size=1, max_size=12).map(str.strip).filter(bool)
+
+
+@given(st.lists(BARE_VALUES, min_size=1, max_size=4))
+def test_any_values_are_read_or_refused(values: list[str]) -> None:
+    text = "".join(f"k{number}: {value}\n" for number, value in enumerate(values)) + "last: 1\n"
+    documents, lines = read_all(text)
+    assert documents or lines
+    if documents:
+        [document] = documents
+        assert isinstance(document, Mapping)
+        for entry in document.entries.values():
+            if isinstance(entry.value, Scalar) and entry.value.line == entry.value.end_line and not entry.value.style:
+                written = text.split("\n")[entry.value.line - 1]
+                assert written[entry.value.column - 1 : entry.value.end_column - 1] == entry.value.text

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamlb.config.routers import RuleFault, entry_points_of
-from tests.unit.config.asking import UDP, WEB, config_of, lines_of, notes_of
+from streamlb.config.check import load_text
+from streamlb.config.routers import HiddenRouter, RuledRouter, RuleFault, entry_points_of
+from tests.unit.config.asking import UDP, WEB, config_of, line_of, lines_of, notes_of
 
 BASE = """\
 entryPoints: {web: {address: ":80"}, alt: {address: ":81"}, dns: {address: ":53/udp"}}
@@ -62,6 +63,12 @@ def test_good_routers() -> None:
             "",
         ),
         ("{rule: x, service: app, tls: {}}", "tls", "Traefik's `tls` is not supported by streamlb yet", ""),
+        (
+            "{rule: x, service: app, ruleSyntax: v4}",
+            "ruleSyntax",
+            'expected one of `v3`, `v2`, `default`, got the text "v4"',
+            "",
+        ),
         ("{rule: x, service: app, priority: high}", "priority", 'expected a whole number, got the text "high"', ""),
     ],
 )
@@ -70,9 +77,10 @@ def test_http_routers(router: str, key: str, reason: str, suggestion: str) -> No
 
 
 def test_udp_routers() -> None:
-    assert found(udp="r: {service: ns, rule: x, priority: 1}") == [
+    assert found(udp="r: {service: ns, rule: x, priority: 1, ruleSyntax: v2}") == [
         "udp.routers.r.rule | a UDP router has no rule: it takes every datagram of its entry point | remove it",
         "udp.routers.r.priority | a UDP router has no priority: it is the only one of its entry point | remove it",
+        "udp.routers.r.ruleSyntax | a UDP router has no rule that could be written in any syntax | remove it",
     ]
     assert found(udp="r: {service: ns, entryPoints: [web]}") == [
         "udp.routers.r.entryPoints[0] | `web` is a TCP entry point; a UDP router needs a UDP one | "
@@ -110,7 +118,8 @@ def test_entry_points_of_a_router() -> None:
     assert entry_points_of("udp", config.http.routers["r"], config) == ["dns"]
 
 
-def fault(rule: str, protocol: str) -> RuleFault | None:
+def fault(rule: str, protocol: str, syntax: str) -> RuleFault | None:
+    assert syntax == "v3"
     """A rule language in which `bad` is a mistake."""
     at = rule.find("bad")
     return RuleFault(f"{protocol} knows no bad", at, "good", 3) if at >= 0 else None
@@ -138,6 +147,17 @@ def test_the_column_inside_a_rule_becomes_one_of_the_file(rule: str, place: str,
     assert problem == expected
 
 
+def test_the_syntax_of_a_rule() -> None:
+    asked: list[tuple[str, str, str]] = []
+    said = "service: app, ruleSyntax"
+    routers = f"a: {{rule: A, service: app}}, b: {{rule: B, {said}: v2}}, c: {{rule: C, {said}: v3}}"
+    text = (
+        BASE % (routers, "t: {rule: T, service: db, ruleSyntax: default}", "")
+    ) + "\ncore: {defaultRuleSyntax: v2}\n"
+    assert lines_of(text, lambda *rule: asked.append(rule)) == []
+    assert asked == [("A", "http", "v2"), ("B", "http", "v2"), ("C", "http", "v3"), ("T", "tcp", "v2")]
+
+
 def test_without_a_rule_language_rules_are_taken_as_they_are() -> None:
     assert found("r: {rule: bad, service: app}") == []
 
@@ -150,3 +170,72 @@ def test_a_tcp_router_that_takes_everything_is_noted() -> None:
         "give the routers separate `entryPoints`"
     ]
     assert notes_of(BASE % (http, "t: {rule: ClientIP(`::1`), service: db}", "")) == []
+
+
+# --- routers that are never reached ------------------------------------------------------------------------------
+
+
+def hidden_notes(routers: str, hidden: dict[str, HiddenRouter], tcp: str = "") -> list[str]:
+    """The notes, without their places, when these routers are hidden wherever they are."""
+
+    def find(ruled: list[RuledRouter], _protocol: str) -> list[HiddenRouter]:
+        return [hidden[each.name] for each in ruled if each.name in hidden]
+
+    loaded = load_text(BASE % (routers, tcp, ""), "lb.yaml", find_hidden=find)
+    return [line_of(note).split(" ", 1)[1] for note in loaded.notes]
+
+
+TWO = "a: {rule: A, service: app}, b: {rule: B, service: app}"
+
+
+def test_a_router_that_is_never_reached() -> None:
+    assert hidden_notes(TWO, {"b": HiddenRouter("b", (("a", 7),))}) == [
+        "http.routers.b | no request reaches this router: `a` (line 2) is tried before it and takes all that it "
+        "would match | a `priority` above 7 puts it first"
+    ]
+    assert hidden_notes(TWO.replace("B", "A"), {"b": HiddenRouter("b", (("a", 7),))}) == [
+        "http.routers.b | no request reaches this router: `a` (line 2) has the same rule | remove one of the two"
+    ]
+    [line] = hidden_notes(TWO, {"b": HiddenRouter("b", (("a", 7),), but_asterisk=True)})
+    assert "no request but `OPTIONS *` reaches this router: `a`" in line
+
+
+def test_several_hide_it_together() -> None:
+    by = tuple((name, number) for number, name in enumerate("avwxy"))
+    [line] = hidden_notes(TWO, {"b": HiddenRouter("b", by)})
+    assert "`a`, `v`, `w` and 2 more are tried before it" in line
+    assert "a `priority` above 4 puts it first" in line
+
+
+def test_a_rule_that_cannot_match() -> None:
+    assert hidden_notes(TWO, {"b": HiddenRouter("b", (), ("Host(`x`)", "Host(`y`)"))}) == [
+        "http.routers.b.rule | no request can match this rule: Host(`x`) and Host(`y`) exclude each other | "
+        "`||` if one of them is enough"
+    ]
+    tcp = "t: {rule: T, service: db}"
+    assert hidden_notes("", {"t": HiddenRouter("t")}, tcp) == [
+        "tcp.routers.t.rule | no connection can match this rule | `||` if one of them is enough"
+    ]
+
+
+def test_a_router_reached_on_one_entry_point_is_not_reported() -> None:
+    def find(ruled: list[RuledRouter], _protocol: str) -> list[HiddenRouter]:
+        return [HiddenRouter("b", (("a", 7),))] if [each.name for each in ruled] == ["a", "b"] else []
+
+    only = TWO.replace("rule: A", "entryPoints: [web], rule: A")
+    assert load_text(BASE % (only, "", ""), find_hidden=find).notes == []
+    assert len(load_text(BASE % (TWO, "", ""), find_hidden=find).notes) == 1
+
+
+def test_what_the_search_is_given() -> None:
+    given: list[tuple[str, list[RuledRouter]]] = []
+
+    def find(ruled: list[RuledRouter], protocol: str) -> list[HiddenRouter]:
+        given.append((protocol, ruled))
+        return []
+
+    routers = "a: {rule: A, service: app, priority: 3, ruleSyntax: v2}, b: {rule: B, service: app, entryPoints: [alt]}"
+    load_text(BASE % (routers, "", ""), find_hidden=find)
+    a, b = RuledRouter("a", "A", 3, "v2"), RuledRouter("b", "B", 0, "v3")
+    assert [ruled for protocol, ruled in given if protocol == "http" and len(ruled) == 1] == [[a]]
+    assert [ruled for protocol, ruled in given if protocol == "http" and len(ruled) == 2] == [[a, b]]

@@ -100,9 +100,16 @@ def test_services(body: str, line: str) -> None:
             "4:35 http.services.s.loadBalancer.servers[0].ulr | unknown key `ulr` | did you mean `url`?",
         ),
         (
-            "url: 'http://a', preservePath: true",
-            "4:52 http.services.s.loadBalancer.servers[0].preservePath | "
-            "Traefik's `preservePath` is not supported by streamlb yet | ",
+            "url: 'http://a/b c|d', preservePath: true",
+            "4:40 http.services.s.loadBalancer.servers[0].url | a URL holds no spaces | ",
+        ),
+        (
+            "url: 'http://a/b|c', preservePath: true",
+            "4:40 http.services.s.loadBalancer.servers[0].url | `/b|c` cannot stand in a path as it is | `/b%7Cc`",
+        ),
+        (
+            "url: 'http://a/%zz', preservePath: true",
+            "4:40 http.services.s.loadBalancer.servers[0].url | `/%zz` cannot stand in a path as it is | `/%25zz`",
         ),
     ],
 )
@@ -261,7 +268,8 @@ def test_a_shared_service_is_no_cycle() -> None:
         (
             "{loadBalancer: {servers: [{url: 'http://a/api'}]}}",
             "4:40 http.services.s.loadBalancer.servers[0].url | "
-            "the path `/api` of a server's URL is ignored, as in Traefik | ",
+            "the path `/api` of a server's URL is ignored, as in Traefik | "
+            "`preservePath: true` puts it before the path of each request",
         ),
         (
             "{loadBalancer: {servers: [{url: 'http://a'}], sticky: {cookie: {sameSite: none}}}}",
@@ -276,3 +284,20 @@ def test_a_shared_service_is_no_cycle() -> None:
 )
 def test_notes(body: str, note: str) -> None:
     assert notes_of(f"{HTTP}    s: {body}\n{APP}") == [note]
+
+
+def test_a_path_before_each_path_is_for_http_only() -> None:
+    text = "tcp: {services: {s: {loadBalancer: {servers: [{address: 'a:1', preservePath: true}]}}}}\n"
+    assert lines_of(WEB + text) == [
+        "2:64 tcp.services.s.loadBalancer.servers[0].preservePath | only HTTP requests have a path | "
+    ]
+
+
+def test_how_answers_are_forwarded_is_accepted() -> None:
+    for interval in ("100ms", "-1", "-5ms", "0"):
+        option = f"responseForwarding: {{flushInterval: {interval}}}"
+        text = f"http: {{services: {{s: {{loadBalancer: {{servers: [{{url: 'http://a'}}], {option}}}}}}}}}\n"
+        assert lines_of(WEB + text) == []
+        assert lines_of(WEB + text.replace("http:", "udp:", 1).replace("url: 'http://a'", "address: 'a:1'")) == [
+            "2:66 udp.services.s.loadBalancer.responseForwarding | only HTTP has answers to forward | "
+        ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from streamlb.config import traefik
 from streamlb.config.model import Config, EntryPoint, Log
 from tests.unit.config.asking import WEB, config_of, lines_of
 
@@ -147,11 +148,14 @@ def test_a_misspelt_key_beside_the_right_one_hides_nothing() -> None:
     ]
 
 
-def test_what_traefik_writes_for_what_streamlb_does_anyway_is_fine() -> None:
-    text = ONE + "  routers:\n    web: {rule: 'Path(`/`)', service: app, ruleSyntax: v3}\n"
+def test_what_traefik_writes_for_what_streamlb_does_anyway_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "http.services.*.loadBalancer"
+    monkeypatch.setitem(traefik.UNSUPPORTED, place, {"colour": "colour"})
+    monkeypatch.setitem(traefik.HARMLESS, place, {"colour": frozenset({"grey"})})
+    text = ONE.replace("loadBalancer: {", "loadBalancer: {colour: grey, ")
     assert lines_of(text) == []
-    [line] = lines_of(text.replace("v3", "v2"))
-    assert "Traefik's `ruleSyntax` is not supported by streamlb yet" in line
+    [line] = lines_of(text.replace("grey", "red"))
+    assert "Traefik's `colour` is not supported by streamlb yet" in line
 
 
 def test_aliased_values_are_checked_once() -> None:

@@ -6,6 +6,7 @@ What must not: anything from `routing/matchers.py`: what is under test must not 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import parse_qsl
@@ -47,7 +48,11 @@ def _matcher(name: str, values: tuple[str, ...], request: Ask) -> bool:
     first = values[0]
     match name:
         case "Host":
-            return request.host.decode() in [value.lower().rstrip(".") for value in values]
+            return any(_host(value.lower().rstrip("."), request.host.decode()) for value in values)
+        case "HostRegexp":
+            return re.search(first, request.host.decode()) is not None
+        case "PathRegexp":
+            return re.search(first, request.path.decode()) is not None
         case "Path":
             return request.path == first.encode()
         case "PathPrefix":
@@ -56,7 +61,13 @@ def _matcher(name: str, values: tuple[str, ...], request: Ask) -> bool:
             return request.method == first.upper().encode()
         case "Header":
             return any(k == first.lower().encode() and v == values[1].encode() for k, v in request.headers)
-        case "Query":
+        case "HeaderRegexp":
+            lower = first.lower().encode()
+            return any(k == lower and re.search(values[1], v.decode()) for k, v in request.headers)
+        case "QueryRegexp" if len(values) == 2:
+            pairs = parse_qsl(request.query.decode(), keep_blank_values=True)
+            return any(key == first and re.search(values[1], value) for key, value in pairs)
+        case "Query" | "QueryRegexp":
             pairs = parse_qsl(request.query.decode(), keep_blank_values=True)
             return (first, values[1] if len(values) == 2 else "") in pairs
         case "ClientIP":
@@ -65,7 +76,17 @@ def _matcher(name: str, values: tuple[str, ...], request: Ask) -> bool:
             return first == "*"
 
 
+def _host(wanted: str, host: str) -> bool:
+    if wanted == "*":
+        return host != ""
+    label, _, rest = host.partition(".")
+    return host == wanted or (label != "" and wanted == f"*.{rest}" and "." in host)
+
+
 HOSTS = ("a.com", "A.com", "b.com", "b.com.", "c.com", "x-1.d_e.org")
+WILDCARDS = ("*.com", "*.COM.", "*.d_e.org", "*.a.com", "*.b.com", "*")
+PATTERNS = ("", "^a", "a", "b$", r"^[a-c]+\.com$", r"\.", "(a|b)+c", "^/a", "^/.*b", "^.$", "[0-9]", "(?i)A")
+"""Patterns that Python reads as RE2 does."""
 PATHS = ("/", "/a", "/a/", "/ab", "/b c", "/é")
 METHODS = ("GET", "post", "PUT")
 HEADERS = ("X-A", "x-b")
@@ -82,6 +103,14 @@ def _one(name: str, *choices: tuple[str, ...]) -> st.SearchStrategy[Matcher]:
 MATCHERS = st.one_of(
     st.lists(st.sampled_from(HOSTS), min_size=1, max_size=3).map(lambda hosts: Matcher("Host", tuple(hosts))),
     _one("Host", HOSTS),
+    st.lists(st.sampled_from(HOSTS + WILDCARDS), min_size=1, max_size=3).map(
+        lambda hosts: Matcher("Host", tuple(hosts))
+    ),
+    _one("HostRegexp", PATTERNS),
+    _one("PathRegexp", PATTERNS),
+    _one("HeaderRegexp", HEADERS, PATTERNS),
+    _one("QueryRegexp", QUERIES),
+    _one("QueryRegexp", QUERIES, PATTERNS),
     _one("Path", PATHS),
     _one("PathPrefix", PATHS),
     _one("Method", METHODS),
@@ -105,7 +134,9 @@ _QUERY_TEXTS = ("", "k", "k=", "k=1", "j=two+words", "j=two%20words&k", "%c3%a9=
 
 REQUESTS = st.builds(
     Ask,
-    host=st.sampled_from([h.lower().rstrip(".").encode() for h in HOSTS] + [b"", b"other.net"]),
+    host=st.sampled_from(
+        [h.lower().rstrip(".").encode() for h in HOSTS] + [b"", b"other.net", b"x.a.com", b"y.x.a.com", b".com"]
+    ),
     path=st.sampled_from([p.encode() for p in PATHS] + [b"/a/b", b"*"]),
     method=st.sampled_from([b"GET", b"POST", b"PUT", b"get"]),
     query=st.sampled_from([q.encode() for q in _QUERY_TEXTS]),

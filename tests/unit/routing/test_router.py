@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamlb.routing.router import HttpTable, Router, TcpTable, hosts_of
 from streamlb.routing.rule import And, Matcher, Not, Or, Rule, parse, render
-from tests.unit.routing.rules import CLIENT_ADDRESSES, HOSTS, PATHS, REQUESTS, RULES, TCP_RULES, Ask, matches
+from tests.unit.routing.rules import CLIENT_ADDRESSES, HOSTS, PATHS, REQUESTS, RULES, TCP_RULES, WILDCARDS, Ask, matches
 
 
 def found(table: HttpTable, request: Ask) -> str | None:
@@ -67,6 +67,23 @@ def test_hosts_with_conditions_of_their_own() -> None:
     assert found(either, Ask(host=b"b", path=b"/x")) == "0"
 
 
+def test_wildcards_keep_their_place() -> None:
+    routers = table(
+        ("Host(`*.a.com`)", 2), ("Host(`x.a.com`)", 1), ("Host(`*.a.com`) && Path(`/x`)", 4), ("Path(`/x`)", 3)
+    )
+    assert found(routers, Ask(host=b"x.a.com")) == "0"
+    assert found(routers, Ask(host=b"x.a.com", path=b"/x")) == "2"
+    assert found(routers, Ask(host=b"a.com", path=b"/x")) == "3"
+    assert found(routers, Ask(host=b"a.com")) is None
+    assert found(table(("Host(`*`)", 1), ("Host(`*.a`)", 2), ("Host(`x.a`)", 3)), Ask(host=b"x.a")) == "2"
+
+
+def test_a_rule_in_the_words_of_version_2() -> None:
+    routers = HttpTable([Router("a", "Path(`/{id:[0-9]+}`) && Method(`GET`, `PUT`)", None, syntax="v2")])
+    assert found(routers, Ask(path=b"/12")) == "a"
+    assert found(routers, Ask(path=b"/x")) is None
+
+
 def test_ties_are_broken_by_configuration_order() -> None:
     assert found(table("Path(`/a`)", "Path(`/a`)"), Ask(path=b"/a")) == "0"
     assert found(table("PathPrefix(`/a`)", "Host(`example.co`)"), Ask(path=b"/a")) == "0"
@@ -89,6 +106,15 @@ def test_length_is_counted_in_bytes() -> None:
         ("Host(`a`) && Host(`b`)", set()),
         ("Host(`a`) && !Host(`b`)", {b"a"}),
         ("Host(`a`) && Path(`/`) || Host(`b`)", {b"a", b"b"}),
+        ("Host(`*.a`)", {b"*.a"}),
+        ("Host(`*`)", None),
+        ("Host(`a`, `*`)", None),
+        ("Host(`*`) && Host(`a`)", {b"a"}),
+        ("Host(`*.a`, `b`) && Host(`x.a`, `b`, `c`)", {b"x.a", b"b"}),
+        ("Host(`x.a`, `b`) && Host(`*.a`)", {b"x.a"}),
+        ("Host(`*.a`) && Host(`*.a`, `*.b`)", {b"*.a"}),
+        ("Host(`*.a`) && Host(`*.x.a`)", set()),
+        ("Host(`*.a`) || Host(`x.a`)", {b"*.a", b"x.a"}),
         ("Host(`a`) || Path(`/`)", None),
         ("!Host(`a`)", None),
         ("Path(`/`)", None),
@@ -113,7 +139,7 @@ def _combine(several: tuple[Rule, ...]) -> st.SearchStrategy[Rule]:
 
 HOST_RULES: st.SearchStrategy[Rule] = st.recursive(
     st.one_of(
-        st.sampled_from(HOSTS).map(lambda host: Matcher("Host", (host,))),
+        st.sampled_from(HOSTS + WILDCARDS).map(lambda host: Matcher("Host", (host,))),
         st.sampled_from(PATHS).map(lambda path: Matcher("PathPrefix", (path,))),
     ),
     lambda operands: st.lists(operands, min_size=2, max_size=3).map(tuple).flatmap(_combine),
@@ -132,10 +158,11 @@ def test_the_index_finds_what_a_search_finds(rules: list[tuple[Rule, int]], requ
         assert found(routers, request) == searched(rules, request)
 
 
-def test_ten_thousand_hosts_cost_as_much_as_ten() -> None:
-    few = table(*(f"Host(`h{n}.com`)" for n in range(10)))
-    many = table(*(f"Host(`h{n}.com`)" for n in range(10_000)))
-    request = Ask(host=b"h7.com")
+@pytest.mark.parametrize("shape", ["Host(`h{}.com`)", "Host(`*.h{}.com`)", "Host(`x.h{}.com`) && PathPrefix(`/`)"])
+def test_ten_thousand_hosts_cost_as_much_as_ten(shape: str) -> None:
+    few = table(*(shape.format(n) for n in range(10)))
+    many = table(*(shape.format(n) for n in range(10_000)))
+    request = Ask(host=b"h7.com" if shape.startswith("Host(`h{}") else b"x.h7.com")
     assert found(few, request) == found(many, request) == "7"
 
     def cost(of: HttpTable) -> float:

@@ -478,3 +478,16 @@ def test_overrides() -> None:
     assert picked(app, 2, b"canary=always") == ["http://b", "http://b"]
     asked = Selection(b"", b"", Ask(headers=[(b"x-canary", b"1")]))
     assert str(app.pick(asked)) == "Server(http://b)"
+
+
+def test_rules_are_read_in_their_routers_syntax() -> None:
+    config = http(
+        {"app": urls("http://127.0.0.1:1")},
+        old=Router(service="app", rule="Method(`PUT`, `POST`)", rule_syntax="v2"),
+        plain=Router(service="app", rule="Path(`/{id}`)"),
+    )
+    config.core.default_rule_syntax = "v2"
+    table = build(config, Registry()).entry_points["web"].http
+    assert table is not None
+    names = [route.name if route else None for route in (table.route(Ask(method=b"PUT")), table.route(Ask(path=b"/x")))]
+    assert names == ["old", "plain"]

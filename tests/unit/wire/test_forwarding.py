@@ -10,9 +10,15 @@ Kept = list[tuple[bytes, bytes]]
 
 
 def told(
-    *, peer: bytes = b"10.0.0.1", host: bytes = b"a.test", upgrade: bytes = b"", kept: Kept | None = None
+    *,
+    peer: bytes = b"10.0.0.1",
+    host: bytes = b"a.test",
+    upgrade: bytes = b"",
+    kept: Kept | None = None,
+    append: bool = True,
+    schemes: bool = False,
 ) -> dict[bytes, bytes]:
-    block = render_forwarded(peer, b"box", host, upgrade, kept or [])
+    block = render_forwarded(peer, b"box", host, upgrade, kept or [], append=append, schemes=schemes)
     assert block.endswith(b"\r\n")
     lines = block[:-2].split(b"\r\n")
     fields = dict(line.split(b": ", 1) for line in lines)
@@ -63,6 +69,31 @@ def test_every_managed_field_is_told_once() -> None:
 def test_websockets_have_their_own_scheme() -> None:
     assert told(upgrade=b"WebSocket")[b"X-Forwarded-Proto"] == b"ws"
     assert told(upgrade=b"other")[b"X-Forwarded-Proto"] == b"http"
+
+
+def test_the_chain_may_be_left_as_it_came() -> None:
+    assert b"X-Forwarded-For" not in told(append=False)
+    assert told(append=False)[b"X-Real-Ip"] == b"10.0.0.1"
+    assert told(append=False, kept=[(b"x-forwarded-for", b"1.1.1.1")])[b"X-Forwarded-For"] == b"1.1.1.1"
+
+
+def test_the_scheme_in_other_words() -> None:
+    fields = told(schemes=True, kept=[(b"x-forwarded-proto", b"https"), (b"x-scheme", b"ftp")])
+    assert fields[b"X-Forwarded-Scheme"] == fields[b"X-Scheme"] == b"https"
+    assert not {b"X-Forwarded-Scheme", b"X-Scheme"} & told().keys()
+
+
+@pytest.mark.parametrize(
+    ("host", "upgrade", "kept", "port"),
+    [
+        (b"a:81", b"", [(b"x-forwarded-proto", b"https")], b"81"),
+        (b"a", b"", [(b"x-forwarded-proto", b"wss")], b"443"),
+        (b"a", b"", [(b"x-forwarded-port", b"8443")], b"8443"),
+        (b"a", b"websocket", [], b"80"),
+    ],
+)
+def test_the_forwarded_port(host: bytes, upgrade: bytes, kept: Kept, port: bytes) -> None:
+    assert told(host=host, upgrade=upgrade, kept=kept)[b"X-Forwarded-Port"] == port
 
 
 def test_ipv6_and_no_host() -> None:

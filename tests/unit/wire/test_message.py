@@ -34,6 +34,17 @@ def test_paths_are_decoded_but_for_reserved_characters(raw: bytes, decoded: byte
     assert request(raw + b"?q=%41").path == decoded
 
 
+def test_a_request_line_below_a_path() -> None:
+    assert request(b"/a?b").line_below(b"/app/v1") == b"GET /app/v1/a?b HTTP/1.1\r\n"
+    assert request(b"*", b"OPTIONS").line_below(b"/app") == b"OPTIONS * HTTP/1.1\r\n"
+
+
+def test_another_target() -> None:
+    head = request(b"/a%2e?x=1")
+    head.retarget(b"/b%20c?y=2")
+    assert (head.line, head.path, head.query) == (b"GET /b%20c?y=2 HTTP/1.1\r\n", b"/b c", b"y=2")
+
+
 @given(st.binary(max_size=20))
 def test_decoding_never_makes_a_separator(path: bytes) -> None:
     decoded = decode_path(path)

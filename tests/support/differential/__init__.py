@@ -1,0 +1,1 @@
+"""The same bytes through streamlb, nginx and HAProxy, and what came of them."""
