@@ -108,9 +108,18 @@ class Rendezvous(Generic[T]):
         if len(usable) < 2:
             return usable[0][1] if usable else None
         key = digest(self._key(want))
-        if self._even:
-            return max(usable, key=lambda each: mix(key ^ each[0]))[1]
-        return min(usable, key=lambda each: _wait(key, each[0], each[2]))[1]
+        if not self._even:
+            return min(usable, key=lambda each: _wait(key, each[0], each[2]))[1]
+        highest, winner = -1, None
+        for seed, child, _ in usable:
+            # `mix`, written out: a call for each child would cost as much again.
+            bid = key ^ seed
+            bid = (bid ^ (bid >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+            bid = (bid ^ (bid >> 27)) * 0x94D049BB133111EB & _MASK
+            bid ^= bid >> 31
+            if bid > highest:
+                highest, winner = bid, child
+        return winner
 
     def upcoming(self, want: Selection) -> list[T]:
         key = digest(self._key(want))

@@ -277,3 +277,16 @@ def test_every_step_ends_and_leads_only_to_the_living(
             steps += 1
             service, picked = found
     assert steps <= failovers
+
+
+def test_a_sibling_is_no_fallback() -> None:
+    a, b, c = server("a"), server("b"), server("c")
+    root = balancer("root", failover("f", a, b, 503), c)
+    for _ in range(3):
+        want = Selection()
+        first = root.pick(want)
+        assert first is a
+        assert fall_back(want, 503) == (b, b)
+        want = Selection()
+        assert root.pick(want) is c
+        assert fall_back(want, 503) is None
