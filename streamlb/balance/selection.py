@@ -175,10 +175,11 @@ class ServerState:
 
     up: set by health. active: conversations now. total, failures: since the start.
     latency: how long the last answers took, noted by the proxy; None where no strategy asks for it.
+    transport: the options of reaching it, those of the newest snapshot; opaque here.
     pool: what the proxy keeps per server (idle connections); opaque here.
     """
 
-    __slots__ = ("active", "failures", "latency", "pool", "total", "up")
+    __slots__ = ("active", "failures", "latency", "pool", "total", "transport", "up")
 
     def __init__(self) -> None:
         self.up = True
@@ -186,6 +187,7 @@ class ServerState:
         self.total = 0
         self.failures = 0
         self.latency: Latency | None = None
+        self.transport: Any = None
         self.pool: Any = None
 
 
@@ -200,12 +202,13 @@ class Server:
 
     name: the server as configured (its URL or address); key of stickiness inside a load balancer.
     host, port: where to connect; `host` may be a name that `net.dial` resolves.
+    tls_name: the host of its URL, which its certificate must name; empty where TLS is not spoken to it.
     host_field: the `Host` value to send upstream, or None to pass the client's (`passHostHeader`).
     prefix: what stands before the path of each request (`preservePath`), without a slash at its end.
     state: across snapshots. pool: for the proxy to hang what it keeps per server, kept in `state`.
     """
 
-    __slots__ = ("host", "host_field", "name", "parents", "port", "prefix", "service", "state")
+    __slots__ = ("host", "host_field", "name", "parents", "port", "prefix", "service", "state", "tls_name")
 
     def __init__(
         self,
@@ -215,6 +218,7 @@ class Server:
         *,
         service: str = "",
         host_field: bytes | None = None,
+        tls_name: str = "",
         prefix: bytes = b"",
         state: ServerState | None = None,
     ) -> None:
@@ -224,6 +228,7 @@ class Server:
         self.host = host
         self.port = port
         self.host_field = host_field
+        self.tls_name = tls_name
         self.prefix = prefix
         self.parents: list[Parent] = []
         # across snapshots

@@ -15,7 +15,7 @@ LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 HOST_NAME = re.compile(rf"(?=.{{1,253}}\.?$){LABEL}(?:\.{LABEL})*\.?")
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 NETWORK = re.compile(r"/([A-Za-z0-9]*)\Z")
-DEFAULT_HTTP_PORT = 80
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class AddressError(ValueError):
@@ -38,6 +38,11 @@ class Address:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the host is an address rather than a name."""
+        return ":" in self.host or re.fullmatch(r"[0-9.]+", self.host) is not None
 
     def overlaps(self, other: Address) -> bool:
         """Whether the two cannot be listened on at the same time."""
@@ -77,6 +82,7 @@ def parse_server(text: str, network: str = "tcp") -> Address:
 class Url:
     address: Address
     path: str = ""
+    scheme: str = "http"
 
 
 def parse_url(text: str) -> Url:
@@ -84,24 +90,33 @@ def parse_url(text: str) -> Url:
     body = text
     found = SCHEME.fullmatch(body)
     if not found:
-        raise AddressError("a server's URL begins with `http://`", _url_guess(body))
+        raise AddressError("a server's URL begins with `http://` or `https://`", _url_guess(body))
     scheme, rest = found[1].lower(), found[2]
-    if scheme in ("https", "h2c"):
-        raise AddressError(f"Traefik's `{scheme}://` servers are not supported by streamlb yet", "use `http://`")
-    if scheme != "http":
+    if scheme == "h2c":
+        raise AddressError("Traefik's `h2c://` servers are not supported by streamlb yet", "use `http://`")
+    if scheme not in DEFAULT_PORTS:
         raise AddressError(f"`{scheme}://` is no way to reach an HTTP server", f"`http://{rest}`")
     authority, tail = _cut(rest)
     if "@" in authority:
         raise AddressError("a name and password in a server's URL are not supported")
     if "?" in tail or "#" in tail:
-        raise AddressError("a server's URL has no query and no fragment", f"`http://{authority}`")
+        raise AddressError("a server's URL has no query and no fragment", f"`{scheme}://{authority}`")
     if any(char.isspace() for char in tail):
         raise AddressError("a URL holds no spaces")
-    guess = f"`http://127.0.0.1:{authority}`" if authority.isdigit() else ""
-    host, port = _split(authority, guess, default=DEFAULT_HTTP_PORT)
+    guess = f"`{scheme}://127.0.0.1:{authority}`" if authority.isdigit() else ""
+    host, port = _split(authority, guess, default=DEFAULT_PORTS[scheme])
     if not host:
-        raise AddressError("the host is missing", f"`http://127.0.0.1:{port}`")
-    return Url(Address(host, port), tail)
+        raise AddressError("the host is missing", f"`{scheme}://127.0.0.1:{port}`")
+    return Url(Address(host, port), tail, scheme)
+
+
+def is_host(text: str) -> bool:
+    """Whether `text` is a host's name or numeric address, without a port."""
+    try:
+        _check_v6(text) if ":" in text else _check_host(text, "")
+    except AddressError:
+        return False
+    return bool(text)
 
 
 def check_network(text: str) -> str:

@@ -2,7 +2,7 @@
 
 What lives here: the order of the steps, and what a valid configuration comes with.
 What must not: the steps themselves (`load.py`, `shape.py`, `entry_points.py`, `kubernetes.py`, `services.py`,
-`routers.py`). Called by the command line and the control process. Specified by docs/reference.md.
+`transports.py`, `routers.py`). Called by the command line and the control process. Specified by docs/reference.md.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streamlb.config import entry_points, kubernetes, routers, services, shape
+from streamlb.config import entry_points, kubernetes, routers, services, shape, transports
 from streamlb.config.load import decode, find_files, parse, read_bytes, read_source
 from streamlb.config.model import Config
 from streamlb.config.reading import Reading
@@ -21,6 +21,7 @@ from streamlb.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from streamlb.config.reading import Path
     from streamlb.config.routers import CheckRule, FindHidden
+    from streamlb.config.transports import CheckPem
 
 MAX_PROBLEMS = 1_000  # shown; nobody reads more, and an alias can multiply one mistake a million times
 MAX_MANIFESTS = 10_000  # files
@@ -35,17 +36,23 @@ class Loaded:
     files: list[str] = field(default_factory=list)
 
 
-def read(path: str | os.PathLike[str], *, check_rule: CheckRule | None = None) -> Config:
+def read(
+    path: str | os.PathLike[str], *, check_rule: CheckRule | None = None, check_pem: CheckPem | None = None
+) -> Config:
     """The configuration of a file. Raises ConfigError with all its problems."""
-    return load(path, check_rule=check_rule).config
+    return load(path, check_rule=check_rule, check_pem=check_pem).config
 
 
 def load(
-    path: str | os.PathLike[str], *, check_rule: CheckRule | None = None, find_hidden: FindHidden | None = None
+    path: str | os.PathLike[str],
+    *,
+    check_rule: CheckRule | None = None,
+    find_hidden: FindHidden | None = None,
+    check_pem: CheckPem | None = None,
 ) -> Loaded:
     """The configuration of a file and what comes with it. Raises ConfigError with all its problems."""
     name = os.fspath(path)
-    return _load(read_source(name), os.path.dirname(name), check_rule, find_hidden)
+    return _load(read_source(name), os.path.dirname(name), check_rule, find_hidden, check_pem)
 
 
 def load_text(
@@ -54,13 +61,20 @@ def load_text(
     *,
     check_rule: CheckRule | None = None,
     find_hidden: FindHidden | None = None,
+    check_pem: CheckPem | None = None,
 ) -> Loaded:
     """The same for text that is not in a file; `name` says how to call it and where relative paths begin."""
     source = decode(name, text.encode("utf-8", "surrogatepass"))
-    return _load(source, os.path.dirname(name), check_rule, find_hidden)
+    return _load(source, os.path.dirname(name), check_rule, find_hidden, check_pem)
 
 
-def _load(source: Source, directory: str, check_rule: CheckRule | None, find_hidden: FindHidden | None) -> Loaded:
+def _load(
+    source: Source,
+    directory: str,
+    check_rule: CheckRule | None,
+    find_hidden: FindHidden | None,
+    check_pem: CheckPem | None,
+) -> Loaded:
     reading = Reading()
     root = _document(source, reading.problems)
     config = shape.read(root, Config, reading)
@@ -70,6 +84,7 @@ def _load(source: Source, directory: str, check_rule: CheckRule | None, find_hid
         _add_manifests(config, directory, files, reading)
     _check_names(config, reading)
     services.check(config, reading)
+    transports.check(config, directory, files, reading, check_pem)
     routers.check(config, reading, check_rule)
     if reading.problems:
         raise ConfigError(_tidy(reading.problems))

@@ -186,8 +186,8 @@ class _Translator:
 
     def _balancer(self, document: Document, name: str, child: manifest.Child, where: Path) -> None:
         found = self._servers(document, child, where)
-        self._check_scheme(document, child, where)
-        servers = [Server(url=f"http://{server.address}", weight=1 if server.is_fresh else 0) for server in found]
+        scheme = self._scheme(document, child, where)
+        servers = [Server(url=f"{scheme}://{server.address}", weight=1 if server.is_fresh else 0) for server in found]
         balancer = LoadBalancer(servers=servers, sticky=child.sticky, pass_host_header=child.pass_host_header)
         path = self._add("http", name, Service(load_balancer=balancer), where)
         self._graft_sticky(where, (*path, "loadBalancer"))
@@ -228,24 +228,24 @@ class _Translator:
             mirroring.mirrors.append(MirrorChild(name=reference, percent=mirror.percent))
             self._graft((*where, "name"), (*path, "mirroring", "mirrors", index, "name"))
 
-    def _check_scheme(self, document: Document, child: manifest.Child, where: Path) -> None:
-        """Traefik speaks https to port 443 and to ports whose name begins with https."""
+    def _scheme(self, document: Document, child: manifest.Child, where: Path) -> str:
+        """As in Traefik https is spoken to port 443 and to ports whose name begins with https."""
         scheme = child.scheme.lower()
-        if scheme == "http":
-            return
         if scheme:
-            known = scheme in ("https", "h2c")
-            reason = f"Traefik's scheme `{scheme}` is not supported by streamlb yet" if known else "a scheme is `http`"
+            if scheme in ("http", "https"):
+                return scheme
+            reason = "a scheme is `http` or `https`"
+            if scheme == "h2c":
+                reason = "Traefik's scheme `h2c` is not supported by streamlb yet"
             self.reading.error((*where, "scheme"), reason)
-            return
+            return "http"
         try:
             port = self.directory.port((child.namespace or document.name[0], child.name), child.port)
         except NoAddress:
-            return
+            return "http"
         number, name = (port.port, port.name or "") if port else (child.port, "")
-        if number == HTTPS_PORT or name.startswith("https") or str(child.port).startswith("https"):
-            reason = "Traefik speaks https to this port, which is not supported by streamlb yet"
-            self.reading.error((*where, "port"), reason, "`scheme: http` if it speaks http")
+        is_https = number == HTTPS_PORT or name.startswith("https") or str(child.port).startswith("https")
+        return "https" if is_https else "http"
 
     # --- TCP and UDP -----------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ def to_camel(name: str) -> str:
     return head + "".join(SPELLINGS.get(word, word.capitalize()) for word in rest)
 
 
-SPELLINGS = {"ips": "IPs"}
+SPELLINGS = {"ips": "IPs", "cas": "CAs", "http2": "HTTP2"}
 
 
 class Seconds:
@@ -150,28 +150,72 @@ class Log:
 
 @dataclass(slots=True, kw_only=True)
 class ForwardingTimeouts:
+    """`read_timeout`: silence allowed inside an answer, 0 for any (streamlb's own)."""
+
     dial_timeout: Duration = 30.0
     response_header_timeout: Duration = 60.0
+    read_timeout: Duration = 0.0
     idle_conn_timeout: Duration = 90.0
 
     __pydantic_config__ = SETTINGS
 
 
 @dataclass(slots=True, kw_only=True)
+class Certificate:
+    """A certificate chain and its key: paths or PEM text in YAML, PEM text once `transports.py` has read them."""
+
+    cert_file: str
+    key_file: str = field(repr=False)
+
+    __pydantic_config__ = SETTINGS
+
+
+TlsVersion = Literal["VersionTLS12", "VersionTLS13"]
+
+
+@dataclass(slots=True, kw_only=True)
 class ServersTransport:
-    """How HTTP servers are reached. `max_idle_conns_per_host`: idle connections kept per server and worker."""
+    """How HTTP servers are reached. `max_idle_conns_per_host`: idle connections kept per server and worker.
+
+    For `https://` servers: the name their certificate must have (empty: the URL's), who may have signed it (paths or
+    PEM text, as in `Certificate`; none: whom the system trusts), and what certificates we show when asked.
+    """
 
     max_idle_conns_per_host: Annotated[int, Ge(0)] = 200
     forwarding_timeouts: ForwardingTimeouts = field(default_factory=ForwardingTimeouts)
+    server_name: str = ""
+    root_cas: list[str] = field(default_factory=list)
+    certificates: list[Certificate] = field(default_factory=list)
+    insecure_skip_verify: bool = False
+    min_version: TlsVersion = "VersionTLS12"
+    max_version: TlsVersion = "VersionTLS13"
+    disable_http2: bool = False
 
     __pydantic_config__ = SETTINGS
+
+    @property
+    def tls(self) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], bool, str, str]:
+        """What makes a TLS connection the one it is: with anything else, another one is needed.
+
+        The server's name, authorities, certificates shown, whether the server's is verified, versions.
+        """
+        shown = tuple((certificate.cert_file, certificate.key_file) for certificate in self.certificates)
+        verified = not self.insecure_skip_verify
+        return self.server_name, tuple(self.root_cas), shown, verified, self.min_version, self.max_version
 
 
 @dataclass(slots=True, kw_only=True)
 class TcpServersTransport:
+    """How TCP and UDP servers are reached; a datagram needs nothing of it."""
+
     dial_timeout: Duration = 30.0
 
     __pydantic_config__ = SETTINGS
+
+    @property
+    def tls(self) -> tuple[object, ...]:
+        """No TLS is spoken to these servers."""
+        return ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -246,17 +290,27 @@ class Sticky:
 
 @dataclass(slots=True, kw_only=True)
 class Server:
-    """`url` for HTTP (`http://host:port`), `address` for TCP and UDP (`host:port`).
+    """`url` for HTTP (`http://host:port`, `https://host:port`), `address` for TCP and UDP (`host:port`).
 
     preserve_path: put the path of the URL before that of each request; it is ignored otherwise.
+    resolve: whether a name is one server or each of its addresses is (streamlb's own). The servers of such a name are
+    made by `resolution.py`; over HTTP they have both, the `url` as written and the numeric `address` of its host.
     """
 
     url: str = ""
     address: str = ""
     weight: Weight = 1
     preserve_path: bool = False
+    resolve: Literal["one", "all"] = "one"
 
     __pydantic_config__ = SETTINGS
+
+    @property
+    def name(self) -> str:
+        """How it is called in the log, and for stickiness."""
+        if self.url and self.address:
+            return f"{self.url} ({self.address})"
+        return self.url or self.address
 
 
 @dataclass(slots=True, kw_only=True)
@@ -292,6 +346,7 @@ class LoadBalancer:
     sticky: Sticky | None = None
     on_all_down: OnAllDown = 503
     pass_host_header: bool = True
+    servers_transport: str = ""
     response_forwarding: ResponseForwarding | None = None
 
     __pydantic_config__ = SETTINGS
@@ -425,6 +480,20 @@ class Section:
 
 
 @dataclass(slots=True, kw_only=True)
+class HttpSection(Section):
+    servers_transports: dict[str, ServersTransport] = field(default_factory=dict)
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class TcpSection(Section):
+    servers_transports: dict[str, TcpServersTransport] = field(default_factory=dict)
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
 class Config:
     """The root. `workers`: worker processes, "auto" is one per core."""
 
@@ -435,14 +504,15 @@ class Config:
     servers_transport: ServersTransport = field(default_factory=ServersTransport)
     tcp_servers_transport: TcpServersTransport = field(default_factory=TcpServersTransport)
     providers: Providers = field(default_factory=Providers)
-    http: Section = field(default_factory=Section)
-    tcp: Section = field(default_factory=Section)
+    http: HttpSection = field(default_factory=HttpSection)
+    tcp: TcpSection = field(default_factory=TcpSection)
     udp: Section = field(default_factory=Section)
 
     __pydantic_config__ = SETTINGS
 
     def section(self, protocol: str) -> Section:
-        return {"http": self.http, "tcp": self.tcp, "udp": self.udp}[protocol]
+        sections: dict[str, Section] = {"http": self.http, "tcp": self.tcp, "udp": self.udp}
+        return sections[protocol]
 
     def syntax_of(self, router: Router) -> Literal["v3", "v2"]:
         """The syntax of a router's rule."""

@@ -76,6 +76,9 @@ def _check_service(protocol: str, name: str, service: Service, config: Config, r
         for (kind, key), reason in HTTP_ONLY.items():
             if reading.has((*path, kind, key)):
                 reading.error((*path, kind, key), reason, at_key=True)
+    if protocol == "udp" and reading.has((*path, "loadBalancer", "serversTransport")):
+        reason = "UDP has no connections, so there are no options for them"
+        reading.error((*path, "loadBalancer", "serversTransport"), reason, at_key=True)
     if service.load_balancer:
         _check_load_balancer(protocol, (*path, "loadBalancer"), service.load_balancer, reading)
     if service.weighted:
@@ -133,9 +136,13 @@ def _check_server(protocol: str, path: Path, server: Server, reading: Reading) -
         reading.error((*path, "preservePath"), "only HTTP requests have a path", at_key=True)
     try:
         if protocol == "http":
-            _check_tail((*path, right), parse_url(given).path, server.preserve_path, reading)
+            url = parse_url(given)
+            address = url.address
+            _check_tail((*path, right), url.path, server.preserve_path, reading)
         else:
-            parse_server(given, protocol)
+            address = parse_server(given, protocol)
+        if server.resolve == "all" and address.is_numeric:
+            reading.note((*path, "resolve"), f"`{address.host}` is an address: there is nothing to resolve")
     except AddressError as error:
         reading.error((*path, right), error.reason, _write(error.suggestion))
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 _SAME_FILE = "streamlb reads routers and services from this same file: write them under `http`, `tcp`, `udp`"
 
-_HTTP_LOAD_BALANCER = "healthCheck passiveHealthCheck serversTransport"
+_HTTP_LOAD_BALANCER = "healthCheck passiveHealthCheck"
 _SPEC = "tls parentRefs ingressClassName"
 _CHILD = "strategy serversTransport middlewares nativeLB nodePortLB healthCheck passiveHealthCheck"
 _CHILD_TCP = "tls serversTransport proxyProtocol terminationDelay nativeLB nodePortLB"
-_TRANSPORT = (
-    "serverName insecureSkipVerify rootCAs certificates cipherSuites minVersion maxVersion disableHTTP2 "
-    "peerCertURI peerCertSANs spiffe"
-)
+_TRANSPORT = "cipherSuites peerCertURI peerCertSANs spiffe"
+_TIMEOUTS = "readIdleTimeout pingTimeout"
+_TCP_TRANSPORT = "dialKeepAlive terminationDelay proxyProtocol tls"
 
 _UNSUPPORTED = {
     "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental spiffe ocsp "
@@ -30,18 +29,21 @@ _UNSUPPORTED = {
     "entryPoints.*.transport.lifeCycle": "requestAcceptGraceTimeout",
     "log": "noColor filePath maxSize maxAge maxBackups compress otlp",
     "serversTransport": _TRANSPORT,
-    "serversTransport.forwardingTimeouts": "readIdleTimeout pingTimeout",
-    "tcpServersTransport": "dialKeepAlive terminationDelay proxyProtocol tls",
+    "serversTransport.forwardingTimeouts": _TIMEOUTS,
+    "http.serversTransports.*": _TRANSPORT,
+    "http.serversTransports.*.forwardingTimeouts": _TIMEOUTS,
+    "tcpServersTransport": _TCP_TRANSPORT,
+    "tcp.serversTransports.*": _TCP_TRANSPORT,
     "providers": "file http rest docker swarm ecs nomad consulCatalog consul etcd zooKeeper redis kubernetesCRD "
     "kubernetesIngress kubernetesGateway kubernetesIngressNGINX knative plugin marathon rancher "
     "providersThrottleDuration precedence",
-    "http": "middlewares serversTransports",
-    "tcp": "middlewares serversTransports",
+    "http": "middlewares",
+    "tcp": "middlewares",
     "http.routers.*": "middlewares tls parentRefs observability",
     "tcp.routers.*": "middlewares tls",
     "http.services.*": "middlewares",
     "http.services.*.loadBalancer": _HTTP_LOAD_BALANCER,
-    "tcp.services.*.loadBalancer": "serversTransport proxyProtocol terminationDelay healthCheck",
+    "tcp.services.*.loadBalancer": "proxyProtocol terminationDelay healthCheck",
     "tcp.services.*.loadBalancer.servers.*": "tls",
     # Kubernetes documents, by kind.
     "IngressRoute.spec": _SPEC,

@@ -1,6 +1,7 @@
-"""A configuration file read with everything known about it, the rule language included.
+"""A configuration file read with everything known about it, the rule language and certificates included.
 
-What lives here: handing the rule parser to the configuration check; the two rooms do not know each other.
+What lives here: handing the rule parser and the judge of PEM text to the configuration check; these rooms do not know
+each other.
 What must not: the checks (`config/check.py`), printing them (`config/report.py`).
 Called by the command line and by the control process. Specified by docs/reference.md (`streamlb check`).
 """
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 from streamlb.config.check import Loaded
 from streamlb.config.check import load as load_with
 from streamlb.config.routers import HiddenRouter, RuledRouter, RuleFault
+from streamlb.config.transports import PemFault
+from streamlb.net.tls import PemError, check_authorities, check_pair
 from streamlb.routing import shadow
 from streamlb.routing.matchers import compile_rule, compile_tcp
 from streamlb.routing.router import Router, parse, priority_of
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 def load(path: str | os.PathLike[str]) -> Loaded:
     """The configuration of a file, with notes. Raises ConfigError with all its problems."""
-    return load_with(path, check_rule=check_rule, find_hidden=find_hidden)
+    return load_with(path, check_rule=check_rule, find_hidden=find_hidden, check_pem=check_pem)
 
 
 def check_rule(text: str, protocol: str, syntax: str = "v3") -> RuleFault | None:
@@ -56,3 +59,15 @@ def find_hidden(ruled: list[RuledRouter], protocol: str) -> list[HiddenRouter]:
         )
         for found in shadow.find_hidden(routers.values(), protocol)
     ]
+
+
+def check_pem(certificates: str, key: str) -> PemFault | None:
+    """What is wrong with a certificate chain and its key or, without a key, with certificates of authorities."""
+    try:
+        if key:
+            check_pair(certificates, key)
+        else:
+            check_authorities(certificates)
+    except PemError as error:
+        return PemFault(error.reason, error.of_key)
+    return None

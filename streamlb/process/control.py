@@ -27,6 +27,7 @@ from streamlb.net.address import parse_address
 from streamlb.observe import log as programme_log
 from streamlb.process.channel import Configure, Drained, Failed, Ready
 from streamlb.process.configuration import load
+from streamlb.process.resolving import Resolving
 from streamlb.process.slot import Slot, count_workers, describe_exit
 from streamlb.process.sockets import bind_all
 
@@ -96,6 +97,8 @@ class Control:
         self._config = config
         self._loop = asyncio.get_running_loop()
         self._slots = [Slot(number, each) for number, each in enumerate(sockets)]
+        self._resolving = Resolving(config, self._on_resolved)
+        self._version = 1
         self._started_at = started_at
         self._serving = False
         self._stopping = False
@@ -114,9 +117,11 @@ class Control:
         self._show_entry_points()
         for slot in self._slots:
             self._start(slot)
+        self._resolving.start()
         try:
             return await self._ended
         finally:
+            self._resolving.stop()
             for slot in self._slots:
                 slot.close_sockets()
                 slot.kill()
@@ -127,7 +132,7 @@ class Control:
     def _start(self, slot: Slot) -> None:
         if self._stopping:
             return
-        configure = Configure(self._config, slot.number, len(self._slots), version=1)
+        configure = Configure(self._config, slot.number, len(self._slots), version=self._version)
         try:
             slot.start(self._loop, configure, self._on_message)
         except OSError as error:
@@ -136,6 +141,8 @@ class Control:
 
     def _on_message(self, slot: Slot, message: Message) -> None:
         if isinstance(message, Ready):
+            if slot.ready:
+                return  # It serves a newer configuration now.
             slot.ready = True
             log.info("worker %d is ready (pid %d)", slot.number, slot.pid)
             if not self._serving and all(each.ready for each in self._slots):
@@ -145,6 +152,15 @@ class Control:
             log.error("worker %d cannot serve the configuration: %s", slot.number, message.reason)
         elif isinstance(message, Drained):
             log.debug("worker %d has drained", slot.number)
+
+    def _on_resolved(self, config: Config) -> None:
+        """The addresses of some servers are known now, or are others than before."""
+        if self._stopping:
+            return
+        self._config = config
+        self._version += 1
+        for slot in self._slots:
+            slot.tell(Configure(config, slot.number, len(self._slots), version=self._version))
 
     def _on_child(self) -> None:
         """SIGCHLD: some worker has ended, or several."""

@@ -69,10 +69,14 @@ class Slot:
             channel.send(Listen(name), [sock.fileno()])
         channel.send(configure)
 
+    def tell(self, message: Message) -> None:
+        """Send a message to the worker, if there is one."""
+        if self._channel is not None:
+            self._channel.send(message)
+
     def drain(self) -> None:
         """Have the worker finish and end."""
-        if self._channel is not None:
-            self._channel.send(Drain())
+        self.tell(Drain())
 
     def kill(self) -> None:
         """End the worker now."""

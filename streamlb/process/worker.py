@@ -22,6 +22,7 @@ from streamlb.observe import log as programme_log
 from streamlb.observe.throttle import Throttle
 from streamlb.process.channel import Channel, Configure, Drain, Drained, Failed, Listen, Ready
 from streamlb.process.serving import Serving, serve
+from streamlb.proxy.pool import prepare
 from streamlb.runtime.build import build
 from streamlb.runtime.registry import Registry
 from streamlb.runtime.snapshot import World
@@ -101,6 +102,10 @@ class Worker:
                 self._world = World(runtime)
             else:
                 self._world.runtime = runtime
+                for state in self._registry.retired:
+                    if state.pool is not None:
+                        state.pool.close()
+            prepare(told.config)
             for name in [name for name in self._sockets if name in runtime.entry_points]:
                 self._serving[name] = await serve(self._world, name, self._sockets.pop(name))
         except Exception as error:
@@ -109,6 +114,7 @@ class Worker:
             self._channel.finish(LAST_WORD_TIMEOUT)
             return False
         # What lives as long as the process need not be looked at by the collector again and again.
+        gc.unfreeze()
         gc.collect()
         gc.freeze()
         self._channel.send(Ready(told.version))

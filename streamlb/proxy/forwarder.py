@@ -162,7 +162,7 @@ class Forwarder:
             self.client.set_upstream_full(False)
         upstream.start(self, head.method, message, unchunk=head.minor == 0)
         if self._exchange.request_done:
-            limit = self._entry.response_header_timeout
+            limit = upstream.pool.transport.forwarding_timeouts.response_header_timeout
             if limit:
                 self.client.due_at = self._entry.clock.after(limit)
 
@@ -178,12 +178,17 @@ class Forwarder:
 
     def patience(self) -> float:
         """Seconds the server may take for what is awaited of it now; 0 for any time."""
-        if self._exchange.answer is Answer.WAITING:
-            limit = self._entry.response_header_timeout
-            if limit and self._upstream is not None:
-                return limit
+        limit = 0.0
+        if self._upstream is not None and not self.tunnel:
+            timeouts = self._upstream.pool.transport.forwarding_timeouts
+            if self._exchange.answer is not Answer.WAITING:
+                limit = timeouts.read_timeout
+            elif timeouts.response_header_timeout:
+                return timeouts.response_header_timeout
         half_closed = self.client.eof or self._server_ended
-        return HALF_CLOSED_TIMEOUT if half_closed else 0.0
+        if half_closed:
+            return min(limit or HALF_CLOSED_TIMEOUT, HALF_CLOSED_TIMEOUT)
+        return limit
 
     def on_dial_failed(self, error: UpstreamError) -> None:
         self._dialling = None
@@ -281,7 +286,7 @@ class Forwarder:
             client.transport.write(encode_chunk(data) if self._rechunk else data)
         if done:
             self._end()
-        elif client.due_at != NEVER and client.eof:
+        elif client.due_at != NEVER and client.body is None and not client.write_blocked:
             client.renew()
 
     def on_upstream_lost(self, upstream: Upstream, error: UpstreamError | None) -> None:
@@ -392,7 +397,7 @@ class Forwarder:
         if self._server_ended:
             self._end_tunnel(None)
         elif not upstream.transport.is_closing():
-            upstream.transport.write_eof()
+            upstream.shut_writing()
 
     def abandon(self) -> None:
         """The client is gone."""
@@ -404,6 +409,8 @@ class Forwarder:
     def on_due(self) -> None:
         """A deadline of the exchange has passed."""
         if self._exchange.answer is not Answer.WAITING:
+            if not self.tunnel and self.client.body is None and self._server is not None:
+                self._entry.failed(self._server, UpstreamError(504, "no more of the answer in time"))
             self._drop_upstream()
             self.client.cut()
         elif not self._exchange.request_done and not self.client.upstream_full:

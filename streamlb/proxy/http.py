@@ -92,7 +92,7 @@ class HttpEntry:
         """The connections kept to `server`, made at its first use."""
         pool = server.pool
         if pool is None:
-            pool = server.pool = Pool(self.loop, server, self.clock, self._world)
+            pool = server.pool = Pool(self.loop, server, self.clock)
         return pool  # type: ignore[no-any-return]
 
     def opened(self, connection: Downstream) -> None:
@@ -102,11 +102,6 @@ class HttpEntry:
     def closed(self, connection: Downstream) -> None:
         self.live.discard(connection)
         self.clock.forget(connection)
-
-    @property
-    def response_header_timeout(self) -> float:
-        """Seconds, 0 for none."""
-        return self._world.runtime.config.servers_transport.forwarding_timeouts.response_header_timeout
 
     # --- what went wrong ---------------------------------------------------------------------------------------
 

@@ -7,49 +7,80 @@ Traefik's `serversTransport`: maxIdleConnsPerHost, dialTimeout, idleConnTimeout.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from streamlb.errors import Retry, UpstreamError
+from streamlb.errors import InternalError, Retry, UpstreamError
 from streamlb.net.dial import dial
 from streamlb.net.tasks import spawn
+from streamlb.net.tls import SHUTDOWN_TIMEOUT, PemError, client_context, handshake_error
 from streamlb.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
+    import ssl
 
     from streamlb.balance.selection import Server
+    from streamlb.config.model import Config, ServersTransport
     from streamlb.net.dial import Dial
     from streamlb.proxy.clock import Clock
     from streamlb.proxy.upstream import Owner
-    from streamlb.runtime.snapshot import World
+
+MIN_HANDSHAKE_TIMEOUT: Final = 0.1
+"""Seconds a TLS handshake gets at least, however long the connect before it took."""
+MAX_HANDSHAKE_TIMEOUT: Final = 3600.0
+"""Seconds a TLS handshake may take where dialTimeout 0 sets no limit; the loops want a number."""
+
+
+def context_of(transport: ServersTransport) -> ssl.SSLContext:
+    """The TLS context of a transport, made once for all that say the same."""
+    _, authorities, certificates, is_verified, minimum, maximum = transport.tls
+    return client_context(authorities, certificates, is_verified, minimum, maximum)
+
+
+def prepare(config: Config) -> None:
+    """Make the TLS contexts that will be needed: it takes too long to let a first request wait for it."""
+    balancers = [service.load_balancer for service in config.http.services.values() if service.load_balancer]
+    for balancer in balancers:
+        if any(server.url.lower().startswith("https:") for server in balancer.servers):
+            named = config.http.servers_transports.get(balancer.servers_transport)
+            try:
+                context_of(named or config.servers_transport)
+            except PemError as error:
+                name = balancer.servers_transport or "serversTransport"
+                raise InternalError(f"the certificates of {name} cannot be used: {error.reason}") from error
 
 
 class Dialling:
     """A connection on its way to an owner, who may lose interest."""
 
-    __slots__ = ("_dial", "_owner", "_pool")
+    __slots__ = ("_dial", "_due_at", "_handshake", "_owner", "_pool")
 
     def __init__(self, pool: Pool, owner: Owner) -> None:
         self._pool = pool
         self._owner: Owner | None = owner
         self._dial: Dial | None = None
+        self._handshake: asyncio.Task[None] | None = None
+        self._due_at = 0.0
 
     def begin(self, timeout: float) -> None:
-        server = self._pool.server
-        self._dial = dial(self._pool.loop, server.host, server.port, timeout, self._on_socket)
+        pool, server = self._pool, self._pool.server
+        self._due_at = pool.loop.time() + (timeout or MAX_HANDSHAKE_TIMEOUT)
+        self._dial = dial(pool.loop, server.host, server.port, timeout, self._on_socket)
 
     def cancel(self) -> None:
         self._owner = None
         if self._dial is not None:
             self._dial.cancel()
+        if self._handshake is not None:
+            self._handshake.cancel()
 
     def _on_socket(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
         if sock is None:
-            if self._owner is not None:
-                self._owner.on_dial_failed(error or UpstreamError(502, "the dial failed", Retry.ALWAYS))
+            self._fail(error or UpstreamError(502, "the dial failed", Retry.ALWAYS))
         else:
-            spawn(self._adopt(sock), "http: adopt a server connection")
+            adopt = self._secure if self._pool.server.tls_name else self._adopt
+            spawn(adopt(sock), "http: adopt a server connection")
 
     async def _adopt(self, sock: socket.socket) -> None:
         pool = self._pool
@@ -57,9 +88,38 @@ class Dialling:
             await pool.loop.create_connection(lambda: Upstream(pool, self), sock=sock)
         except OSError as error:
             sock.close()
-            if self._owner is not None:
-                reason = f"connection lost: {error.strerror}"
-                self._owner.on_dial_failed(UpstreamError(502, reason, Retry.ALWAYS))
+            self._fail(UpstreamError(502, f"connection lost: {error.strerror}", Retry.ALWAYS))
+
+    async def _secure(self, sock: socket.socket) -> None:
+        """Shake hands. Unlike the adoption of a plain socket this may take long, and be given up."""
+        pool = self._pool
+        if self._owner is None:
+            sock.close()
+            return
+        self._handshake = asyncio.current_task()
+        try:
+            await pool.loop.create_connection(lambda: Upstream(pool, self), sock=sock, **self._tls())
+        except (OSError, ValueError, PemError) as error:  # ValueError: a name that TLS cannot carry.
+            sock.close()
+            self._fail(handshake_error(error))
+        finally:
+            self._handshake = None
+
+    def _fail(self, error: UpstreamError) -> None:
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.on_dial_failed(error)
+
+    def _tls(self) -> dict[str, Any]:
+        """What makes a connection one of TLS; the handshake has what is left of the time for dialling."""
+        transport, server = self._pool.transport, self._pool.server
+        left = max(MIN_HANDSHAKE_TIMEOUT, self._due_at - self._pool.loop.time())
+        return {
+            "ssl": context_of(transport),
+            "server_hostname": transport.server_name or server.tls_name,
+            "ssl_handshake_timeout": left,
+            "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT,
+        }
 
     def on_made(self, upstream: Upstream) -> None:
         """The socket has its protocol."""
@@ -76,18 +136,21 @@ class Pool:
     authority: the `Host` value for requests that came without one.
     """
 
-    __slots__ = ("_closed", "_idle", "_world", "authority", "clock", "loop", "server")
+    __slots__ = ("_closed", "_idle", "authority", "clock", "loop", "server")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, server: Server, clock: Clock, world: World) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, server: Server, clock: Clock) -> None:
         self.loop = loop
         self.server = server
         self.clock = clock
         host = f"[{server.host}]" if ":" in server.host else server.host
         self.authority = f"{host}:{server.port}".encode()
-        # Asked at every use: a pool outlives the configuration it was made under.
-        self._world = world
         self._idle: list[Upstream] = []
         self._closed = False
+
+    @property
+    def transport(self) -> ServersTransport:
+        """Asked at every use: a pool outlives the configuration it was made under."""
+        return cast("ServersTransport", self.server.state.transport)
 
     def take(self) -> Upstream | None:
         """An idle connection that is believed to be alive, or None."""
@@ -101,12 +164,12 @@ class Pool:
     def dial(self, owner: Owner) -> Dialling:
         """Connect for `owner`, who hears of it by `on_connected` or `on_dial_failed`, never before this returns."""
         dialling = Dialling(self, owner)
-        dialling.begin(self._world.runtime.config.servers_transport.forwarding_timeouts.dial_timeout)
+        dialling.begin(self.transport.forwarding_timeouts.dial_timeout)
         return dialling
 
     def put(self, upstream: Upstream) -> None:
         """Keep `upstream` for the next exchange, if there is room."""
-        options = self._world.runtime.config.servers_transport
+        options = self.transport
         if self._closed or len(self._idle) >= options.max_idle_conns_per_host:
             upstream.transport.close()
             return

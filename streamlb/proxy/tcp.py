@@ -67,8 +67,7 @@ class TcpEntry:
         route = table.tcp.route(client)
         if route is None:
             return False
-        timeout = runtime.config.tcp_servers_transport.dial_timeout
-        conversation = TcpConversation(self, sock, route.name, route.service, Selection(b"", client.packed), timeout)
+        conversation = TcpConversation(self, sock, route.name, route.service, Selection(b"", client.packed))
         conversation.begin()
         return True
 
@@ -104,7 +103,6 @@ class TcpConversation:
         "_attempts",
         "_client",
         "_dial",
-        "_dial_timeout",
         "_dialled_at",
         "_entry",
         "_moved",
@@ -124,7 +122,6 @@ class TcpConversation:
         router: str,
         service: Node,
         want: Selection,
-        dial_timeout: float,
     ) -> None:
         # conversation
         self._entry = entry
@@ -132,7 +129,6 @@ class TcpConversation:
         self._router = router
         self._service = service
         self._want = want
-        self._dial_timeout = dial_timeout
         self._attempts = 0
         self._server: Server | None = None
         self._dial: Dial | None = None
@@ -162,7 +158,8 @@ class TcpConversation:
         server.state.total += 1
         if server.state.latency is not None:
             self._dialled_at = self._entry.loop.time()
-        self._dial = dial(self._entry.loop, server.host, server.port, self._dial_timeout, self._on_dialled)
+        timeout = server.state.transport.dial_timeout
+        self._dial = dial(self._entry.loop, server.host, server.port, timeout, self._on_dialled)
 
     def on_due(self) -> None:
         self.due_at = NEVER
@@ -208,7 +205,7 @@ class TcpConversation:
         if latency is not None:
             latency.add(self._entry.loop.time() - self._dialled_at)
         entry, orders = self._entry, self._want.mirrors
-        taps = entry.mirrors.open(orders, self._dial_timeout, self._want.hash_key) if orders else ()
+        taps = entry.mirrors.open(orders, self._want.hash_key) if orders else ()
         self._pumps = Pumps(entry.loop, entry.workshop, self._client, sock, self, taps)
         self._pumps.start()
 

@@ -54,7 +54,7 @@ class TcpMirrors:
         self.dropped = 0
         self._throttle = Throttle(LOG_INTERVAL)
 
-    def open(self, orders: list[MirrorOrder], dial_timeout: float, client: bytes = b"") -> tuple[TcpMirror, ...]:
+    def open(self, orders: list[MirrorOrder], client: bytes = b"") -> tuple[TcpMirror, ...]:
         """One copy for each order that can be followed."""
         opened = []
         for order in orders:
@@ -64,7 +64,7 @@ class TcpMirrors:
             elif len(self.copies) >= MAX_MIRRORS:
                 self.drop(order.name, "too many copies are under way")
             else:
-                opened.append(TcpMirror(self, order.name, server, dial_timeout))
+                opened.append(TcpMirror(self, order.name, server))
         return tuple(opened)
 
     def drop(self, name: str, reason: str) -> None:
@@ -101,7 +101,7 @@ class TcpMirror:
         "name",
     )
 
-    def __init__(self, mirrors: TcpMirrors, name: str, server: Server, dial_timeout: float) -> None:
+    def __init__(self, mirrors: TcpMirrors, name: str, server: Server) -> None:
         # snapshot
         self._mirrors = mirrors
         self.name = name
@@ -117,7 +117,8 @@ class TcpMirror:
         server.state.active += 1
         server.state.total += 1
         mirrors.copies.add(self)
-        self._dial: Dial | None = dial(mirrors.loop, server.host, server.port, dial_timeout, self._on_dialled)
+        timeout = server.state.transport.dial_timeout
+        self._dial: Dial | None = dial(mirrors.loop, server.host, server.port, timeout, self._on_dialled)
 
     # --- what the client says: a tap --------------------------------------------------------------------------
 

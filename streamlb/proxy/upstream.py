@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from streamlb.errors import UpstreamError
+from streamlb.net.tls import reason_of, said_goodbye
 from streamlb.proxy.clock import NEVER
 from streamlb.wire.body import Body, BodyError
 from streamlb.wire.http1 import MAX_HEAD, find_flaw, read_response
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from streamlb.proxy.pool import Dialling, Pool
     from streamlb.wire.message import ResponseHead
 
+WRITE_LIMIT: Final = 64 * 1024
+"""Bytes written to a server that may wait; what the loops allow a plain connection, they allow TLS eight times."""
 CLOSE_TIMEOUT: Final = 60.0
 """Seconds a closing tunnel has to get rid of its last bytes."""
 
@@ -114,6 +117,11 @@ class Upstream(asyncio.Protocol):
         else:
             self.transport.abort()
 
+    def shut_writing(self) -> None:
+        """Pass the end of a tunnel's client on. TLS cannot: its server will hear nothing, and end of itself."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
     def on_due(self) -> None:
         self.due_at = NEVER
         if self.owner is None:
@@ -124,6 +132,8 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        if self.pool.server.tls_name:
+            self.transport.set_write_buffer_limits(WRITE_LIMIT)
         self.pool.opened(self)
         dialling, self._dialling = self._dialling, None
         if dialling is not None:
@@ -143,16 +153,19 @@ class Upstream(asyncio.Protocol):
     def eof_received(self) -> bool:
         owner = self.owner
         if owner is None:
+            self.close()  # Under TLS the transport does not know yet that it is closing.
             return False
         if self._tunnel:
             owner.on_tunnel_end()
-            return True
-        self._lost(None)
+            return not self.pool.server.tls_name
+        whole = not self.pool.server.tls_name or said_goodbye(self.transport)
+        self._lost(None if whole else UpstreamError(502, "connection closed without a TLS goodbye"))
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.pool.closed(self)
-        self._lost(UpstreamError(502, "connection reset" if exc is not None else "connection closed"))
+        reason = "connection reset" if exc is not None else "connection closed"
+        self._lost(UpstreamError(502, reason_of(exc) or reason))
 
     def pause_writing(self) -> None:
         self.full = True

@@ -62,6 +62,44 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\g<0>", text)
 
 
+def literal_ending(pattern: str) -> str:
+    """What a text must end with for the pattern to be found in it, `.example.com` for `^.+\\.example\\.com$`.
+
+    In lower case and from the first dot on; empty when it is not plain to see.
+    """
+    if _NOT_PLAIN.search(pattern):
+        return ""
+    *tokens, last = _TOKENS.findall(pattern) or [""]
+    if last != "$" or _splits(tokens):
+        return ""
+    literal = ""
+    for token in reversed(tokens):
+        character = _LITERALS.get(token) or (token if token.isascii() and (token.isalnum() or token == "-") else "")
+        if not character:
+            break
+        literal = character + literal
+    # What is before the first dot may be the rest of an escape such as `\\x41`.
+    dot = literal.find(".")
+    return literal[dot:].lower() if dot >= 0 else ""
+
+
+_NOT_PLAIN = re.compile(r"\(\?(?!:|i\)|P?<)|\\Q")
+"""Flags other than `(?i)`, which may change what `$` means, and literal stretches."""
+_TOKENS = re.compile(r"\\.|\[\^?\]?(?:\\.|\[:\^?[a-z]+:\]|[^\]\\])*\]|.", re.DOTALL)
+"""Escapes (the beginning of a long one), classes, and single characters."""
+_LITERALS = {r"\.": ".", "[.]": ".", r"\-": "-"}
+
+
+def _splits(tokens: list[str]) -> bool:
+    """Whether a `|` stands outside of all groups."""
+    depth = 0
+    for token in tokens:
+        depth += (token == "(") - (token == ")")
+        if token == "|" and depth <= 0:
+            return True
+    return False
+
+
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
 

@@ -21,7 +21,8 @@ from streamlb.routing.matchers import (
     is_wildcard,
     wildcard_of,
 )
-from streamlb.routing.rule import And, Matcher, Not, Or
+from streamlb.routing.pattern import literal_ending
+from streamlb.routing.rule import And, Matcher, Not, Or, octets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -73,15 +74,15 @@ class _Entry(NamedTuple):
 class HttpTable:
     """The HTTP routers of one entry point.
 
-    Routers that can only match certain hosts or wildcards are found by host, the rest is tried in order; of the first
-    matches the one of best rank wins, which is what trying all routers in order would find.
+    Routers that can only match certain hosts, wildcards or endings of hosts are found by host, the rest is tried in
+    order; of the first matches the one of best rank wins, which is what trying all routers in order would find.
     """
 
-    __slots__ = ("_by_host", "_by_wildcard", "_rest", "routes")
+    __slots__ = ("_by_ending", "_by_host", "_longest", "_rest", "routes")
 
     def __init__(self, routers: Iterable[Router] = ()) -> None:
         by_host: dict[bytes, list[_Entry]] = {}
-        by_wildcard: dict[bytes, list[_Entry]] = {}
+        by_ending: dict[bytes, list[_Entry]] = {}
         rest: list[_Entry] = []
         routes: list[Route] = []
         for rank, (router, rule) in enumerate(in_order(routers, "http")):
@@ -94,36 +95,49 @@ class HttpTable:
             left = _without_host(rule)
             entry = _Entry(rank, None if left is None else compile_rule(left), route)
             for host in hosts:
-                index = by_wildcard if is_wildcard(host) else by_host
+                index = by_ending if is_wildcard(host) or is_ending(host) else by_host
                 index.setdefault(host, []).append(entry)
         self.routes = tuple(routes)
         self._by_host = {host: tuple(entries) for host, entries in by_host.items()}
-        self._by_wildcard = {host: tuple(entries) for host, entries in by_wildcard.items()}
+        self._by_ending = {ending: tuple(entries) for ending, entries in by_ending.items()}
+        self._longest = max(map(len, filter(is_ending, by_ending)), default=0)
         self._rest = tuple(rest)
 
     def route(self, request: Request) -> Route | None:
         """The first router by priority that matches; None is a 404."""
         best: Route | None = None
-        best_rank = -1
+        best_rank = len(self.routes)
         for rank, test, route in self._by_host.get(request.host, ()):
             if test is None or test(request):
                 best = route
                 best_rank = rank
                 break
-        if self._by_wildcard:
-            for rank, test, route in self._by_wildcard.get(wildcard_of(request.host), ()):
-                if best is not None and rank > best_rank:
-                    break
-                if test is None or test(request):
-                    best = route
-                    best_rank = rank
-                    break
+        if self._by_ending:
+            for key in self._keys(request.host):
+                for rank, test, route in self._by_ending.get(key, ()):
+                    if rank > best_rank:
+                        break
+                    if test is None or test(request):
+                        best = route
+                        best_rank = rank
+                        break
         for rank, test, route in self._rest:
-            if best is not None and rank > best_rank:
+            if rank > best_rank:
                 break
             if test is None or test(request):
                 return route
         return best
+
+    def _keys(self, host: bytes) -> list[bytes]:
+        """The wildcard of a host, and its endings that are not longer than any known."""
+        keys = [wildcard_of(host)]
+        if self._longest == 0:
+            return keys
+        dot = host.find(b".", max(0, len(host) - self._longest))
+        while dot >= 0:
+            keys.append(host[dot:])
+            dot = host.find(b".", dot + 1)
+        return keys
 
 
 class TcpTable:
@@ -164,11 +178,14 @@ def in_order(routers: Iterable[Router], protocol: str) -> list[tuple[Router, Rul
 
 
 def hosts_of(rule: Rule) -> frozenset[bytes] | None:
-    """The only hosts and wildcards a rule can match, None if it does not say."""
+    """The only hosts, wildcards (`*.a.com`) and endings (`.a.com`) that a rule can match, None if it does not say."""
     match rule:
         case Matcher("Host", values):
             hosts = frozenset(host_of(value) for value in values)
             return None if ANY_HOST in hosts else hosts
+        case Matcher("HostRegexp", (pattern,)):
+            ending = octets(literal_ending(pattern))
+            return frozenset({ending}) if ending else None
         case And(operands):
             known = [hosts for hosts in map(hosts_of, operands) if hosts is not None]
             return reduce(_common, known) if known else None
@@ -180,10 +197,25 @@ def hosts_of(rule: Rule) -> frozenset[bytes] | None:
             return None
 
 
+def is_ending(host: bytes) -> bool:
+    return host.startswith(b".")
+
+
 def _common(some: frozenset[bytes], others: frozenset[bytes]) -> frozenset[bytes]:
-    """What two sets of hosts and wildcards have in common; a host is also in the set that has its wildcard."""
-    mine = {host for host in some if host in others or wildcard_of(host) in others}
-    return frozenset(mine | {host for host in others if wildcard_of(host) in some})
+    """What two sets of hosts, wildcards and endings have in common: the narrower of each two that meet."""
+    return frozenset({host for host in some if _is_in(host, others)} | {host for host in others if _is_in(host, some)})
+
+
+def _is_in(host: bytes, others: frozenset[bytes]) -> bool:
+    """Whether one of the others is as wide as `host`, which may be a wildcard or an ending itself."""
+    if host in others or wildcard_of(host) in others:
+        return True
+    dot = host.find(b".")
+    while dot >= 0:
+        if host[dot:] in others:
+            return True
+        dot = host.find(b".", dot + 1)
+    return False
 
 
 def _without_host(rule: Rule) -> Rule | None:

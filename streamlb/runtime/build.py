@@ -24,13 +24,13 @@ from streamlb.runtime.snapshot import EntryPointTable, Runtime
 from streamlb.runtime.strategies import Strategies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from streamlb.balance.selection import Node
+    from streamlb.balance.selection import Node, ServerState
     from streamlb.balance.strategy import Strategy
     from streamlb.balance.tree import TreeNode
     from streamlb.config import model
-    from streamlb.runtime.registry import Registry, Renewal
+    from streamlb.runtime.registry import Registry, Renewal, Transport
 
 MAX_REPEATED_BODY = 1024 * 1024
 """Bytes of a request's body kept for a fallback, where the configuration says -1."""
@@ -56,7 +56,7 @@ def build(
     services: dict[tuple[str, str], Node] = {}
     for protocol in PROTOCOLS:
         strategies = Strategies(worker, workers, random or Draws(worker))
-        trees = _Trees(protocol, config.section(protocol).services, renewal, strategies)
+        trees = _Trees(protocol, config, renewal, strategies)
         for name in config.section(protocol).services:
             services[protocol, name] = trees.node(name)
     entry_points = {name: _table(name, config, services) for name in config.entry_points}
@@ -70,13 +70,12 @@ def build(
 class _Trees:
     """The services of one protocol in the making; a service that two parents share is one node."""
 
-    __slots__ = ("_heights", "_open", "_protocol", "_renewal", "_services", "_strategies", "nodes")
+    __slots__ = ("_config", "_heights", "_open", "_protocol", "_renewal", "_services", "_strategies", "nodes")
 
-    def __init__(
-        self, protocol: str, services: dict[str, model.Service], renewal: Renewal, strategies: Strategies
-    ) -> None:
+    def __init__(self, protocol: str, config: model.Config, renewal: Renewal, strategies: Strategies) -> None:
         self._protocol = protocol
-        self._services = services
+        self._config = config
+        self._services = config.section(protocol).services
         self._renewal = renewal
         self._strategies = strategies
         self._open: list[str] = []
@@ -161,20 +160,31 @@ class _Trees:
 
     def _servers(self, service: str, balancer: model.LoadBalancer) -> list[Child]:
         children = []
+        transport = self._transport(service, balancer)
         for configured in balancer.servers:
-            name = configured.url if self._protocol == "http" else configured.address
-            host, port = _split_url(name) if self._protocol == "http" else _split_address(name)
-            server = Server(
-                name,
-                host,
-                port,
-                service=service,
-                host_field=None if balancer.pass_host_header or self._protocol != "http" else _field(host, port),
-                prefix=urlsplit(name).path.removesuffix("/").encode() if configured.preserve_path else b"",
-                state=self._renewal.state(self._protocol, service, name),
-            )
-            children.append(Child(name, server, configured.weight))
+            state = self._renewal.state(self._protocol, service, configured.name, transport)
+            if self._protocol == "http":
+                server = _http_server(configured, service, balancer.pass_host_header, state)
+            else:
+                host, port = _split_address(configured.address)
+                server = Server(configured.name, host, port, service=service, state=state)
+            children.append(Child(configured.name, server, configured.weight))
         return children
+
+    def _transport(self, service: str, balancer: model.LoadBalancer) -> Transport:
+        """How the servers of a service are reached."""
+        config = self._config
+        if self._protocol == "http":
+            named: Mapping[str, Transport] = config.http.servers_transports
+            default: Transport = config.servers_transport
+        else:
+            named, default = config.tcp.servers_transports, config.tcp_servers_transport
+        if not balancer.servers_transport:
+            return default
+        transport = named.get(qualify(balancer.servers_transport, service))
+        if transport is None:
+            raise InternalError(f"{self._protocol} transport {balancer.servers_transport} does not exist")
+        return transport
 
     def _mirror(self, name: str, mirroring: model.Mirroring) -> Mirror:
         mirrors = []
@@ -223,19 +233,36 @@ def _sticky(service: str, children: list[Child], cookie: model.Cookie) -> Sticky
     return Sticky(name, [(child.name, child.node) for child in children], attributes)
 
 
+def _http_server(configured: model.Server, service: str, pass_host_header: bool, state: ServerState) -> Server:
+    scheme, host, port = _split_url(configured.url)
+    return Server(
+        configured.name,
+        configured.address or host,
+        port,
+        service=service,
+        host_field=None if pass_host_header else _field(scheme, host, port),
+        prefix=urlsplit(configured.url).path.removesuffix("/").encode() if configured.preserve_path else b"",
+        tls_name=host.rstrip(".") if scheme == "https" else "",
+        state=state,
+    )
+
+
 # --- addresses ---------------------------------------------------------------------------------------------------
 
 
-def _split_url(url: str) -> tuple[str, int]:
-    """Where `http://host[:port]` leads."""
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _split_url(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of `http://host[:port]`."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise InternalError(f"server url {url!r}: {error}") from error
-    if parts.scheme != "http" or not host:
+    if parts.scheme not in DEFAULT_PORTS or not host:
         raise InternalError(f"server url {url!r} cannot be used")
-    return host, 80 if port is None else port
+    return parts.scheme, host, DEFAULT_PORTS[parts.scheme] if port is None else port
 
 
 def _split_address(address: str) -> tuple[str, int]:
@@ -246,10 +273,10 @@ def _split_address(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _field(host: str, port: int) -> bytes:
+def _field(scheme: str, host: str, port: int) -> bytes:
     """The `Host` value that names a server, without the port that needs no saying (RFC 9110 section 7.2)."""
     text = f"[{host}]" if ":" in host else host
-    return (text if port == 80 else f"{text}:{port}").encode()
+    return (text if port == DEFAULT_PORTS[scheme] else f"{text}:{port}").encode()
 
 
 # --- entry points ------------------------------------------------------------------------------------------------

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from streamlb.balance.quota import Quota
     from streamlb.balance.tree import Balancer
+    from streamlb.config.model import ServersTransport, TcpServersTransport
+
+    Transport = ServersTransport | TcpServersTransport
 
 StateKey = tuple[str, str, str]
 
@@ -47,19 +50,27 @@ class Renewal:
     Keys are of protocol, service and, where there are several, the name of the server or mirror.
     """
 
-    __slots__ = ("_quotas", "_registry", "_rotations", "_states")
+    __slots__ = ("_quotas", "_registry", "_rotations", "_states", "_transports")
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._states: dict[StateKey, ServerState] = {}
+        self._transports: dict[StateKey, Transport] = {}
         self._rotations: dict[tuple[str, str], tuple[tuple[str, ...], Rotation[Any]]] = {}
         self._quotas: dict[StateKey, Quota] = {}
 
-    def state(self, protocol: str, service: str, server: str) -> ServerState:
-        """The state of a server, the known one or a new one that is up."""
+    def state(self, protocol: str, service: str, server: str, transport: Transport) -> ServerState:
+        """The state of a server, the known one or a new one that is up.
+
+        One that is to be reached in another way is a new one too: nobody may get a connection that was made otherwise.
+        """
         key = (protocol, service, server)
         if key not in self._states:
-            self._states[key] = self._registry._states.get(key) or ServerState()
+            former = self._registry._states.get(key)
+            if former is None or former.transport is None or former.transport.tls != transport.tls:
+                former = ServerState()
+            self._states[key] = former
+            self._transports[key] = transport
         return self._states[key]
 
     def resume(self, protocol: str, balancer: Balancer) -> None:
@@ -89,7 +100,9 @@ class Renewal:
     def commit(self) -> None:
         """The build has succeeded: from now on this is what is known."""
         registry = self._registry
-        registry.retired = [state for key, state in registry._states.items() if key not in self._states]
+        for key, transport in self._transports.items():
+            self._states[key].transport = transport
+        registry.retired = [state for key, state in registry._states.items() if self._states.get(key) is not state]
         registry._states = self._states
         registry._rotations = self._rotations
         registry._quotas = self._quotas

@@ -19,11 +19,11 @@ from streamlb.config.model import (
     EntryPointHttp,
     ForwardedHeaders,
     ForwardingTimeouts,
+    HttpSection,
     LoadBalancer,
     MirrorChild,
     Mirroring,
     Router,
-    Section,
     Server,
     ServersTransport,
     Service,
@@ -82,6 +82,12 @@ def url(port: int) -> str:
     return f"http://127.0.0.1:{port}"
 
 
+def secure(*ports: int, host: str = "localhost", **options: Any) -> Service:
+    """Servers that speak TLS."""
+    urls = [Server(url=f"https://{host}:{port}") for port in ports]
+    return Service(load_balancer=LoadBalancer(servers=urls, **options))
+
+
 def servers(*ports: int, pass_host_header: bool = True) -> Service:
     return Service(
         load_balancer=LoadBalancer(servers=[Server(url=url(port)) for port in ports], pass_host_header=pass_host_header)
@@ -112,6 +118,8 @@ async def http_engine(
     answer_timeout: float = 5.0,
     host: str = "127.0.0.1",
     pass_host_header: bool = True,
+    transport: ServersTransport | None = None,
+    transports: dict[str, ServersTransport] | None = None,
 ) -> AsyncIterator[Engine]:
     """Serve `services["app"]` (by default the origins at `ports`) to every request that `rule` takes."""
     timeouts = ForwardingTimeouts(dial_timeout=dial_timeout, response_header_timeout=answer_timeout)
@@ -123,10 +131,11 @@ async def http_engine(
                 http=http or EntryPointHttp(),
             )
         },
-        servers_transport=ServersTransport(max_idle_conns_per_host=max_idle, forwarding_timeouts=timeouts),
-        http=Section(
+        servers_transport=transport or ServersTransport(max_idle_conns_per_host=max_idle, forwarding_timeouts=timeouts),
+        http=HttpSection(
             routers={"all": Router(rule=rule, service="app")},
             services=services or {"app": servers(*ports, pass_host_header=pass_host_header)},
+            servers_transports=transports or {},
         ),
     )
     with mock.patch.object(clock, "TICK", TICK):

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from streamlb.balance.selection import MirrorOrder, Selection, Server
+from streamlb.config.model import TcpServersTransport
 from streamlb.net.address import Address, bind, client_ip
 from streamlb.net.listener import Acceptor
 from streamlb.proxy.live import Live
@@ -138,10 +139,16 @@ def world_of(service: Any, *, dial_timeout: float = 5.0) -> Any:
     """A world with one entry point, `t`, whose only TCP route leads to `service`; None for no route."""
     route = SimpleNamespace(name="everybody", service=service)
     tcp = SimpleNamespace(route=lambda _client: route if service is not None else None)
-    config = SimpleNamespace(tcp_servers_transport=SimpleNamespace(dial_timeout=dial_timeout))
-    return SimpleNamespace(
-        runtime=SimpleNamespace(entry_points={"t": SimpleNamespace(tcp=tcp, http=None)}, config=config)
-    )
+    for server in _servers(service):
+        server.state.transport = TcpServersTransport(dial_timeout=dial_timeout)
+    return SimpleNamespace(runtime=SimpleNamespace(entry_points={"t": SimpleNamespace(tcp=tcp, http=None)}))
+
+
+def _servers(service: Any) -> list[Server]:
+    candidates = [service]
+    if isinstance(service, Choice):
+        candidates = [*service.servers, *(order.service for order in service.orders)]
+    return [each for each in candidates if isinstance(each, Server)]
 
 
 class Proxy:

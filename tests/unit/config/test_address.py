@@ -99,10 +99,9 @@ def test_urls(text: str, host: str, port: int, path: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason", "suggestion"),
     [
-        ("127.0.0.1:80", "a server's URL begins with `http://`", "`http://127.0.0.1:80`"),
-        ("app", "a server's URL begins with `http://`", ""),
-        ("", "a server's URL begins with `http://`", ""),
-        ("https://a", "Traefik's `https://` servers are not supported by streamlb yet", "use `http://`"),
+        ("127.0.0.1:80", "a server's URL begins with `http://` or `https://`", "`http://127.0.0.1:80`"),
+        ("app", "a server's URL begins with `http://` or `https://`", ""),
+        ("", "a server's URL begins with `http://` or `https://`", ""),
         ("h2c://a", "Traefik's `h2c://` servers are not supported by streamlb yet", "use `http://`"),
         ("ftp://a", "`ftp://` is no way to reach an HTTP server", "`http://a`"),
         ("http://", "the address is empty", "`:80` or `127.0.0.1:80`"),

@@ -170,6 +170,21 @@ def test_namespaces() -> None:
     assert "prod-one-80@kubernetescrd" in found.config.http.services
 
 
+def test_https_is_spoken_where_traefik_speaks_it() -> None:
+    for child, scheme in (
+        ("port: 443", "https"),
+        ("port: 443, scheme: http", "http"),
+        ("port: 80, scheme: HTTPS", "https"),
+    ):
+        found = Translated(
+            document("IngressRoute", f"routes: [{{match: Host(`a`), services: [{{name: one, {child}}}]}}]")
+        )
+        assert not found.problems
+        [balancer] = [service.load_balancer for service in found.config.http.services.values()]
+        assert balancer
+        assert all(server.url.startswith(f"{scheme}://") for server in balancer.servers)
+
+
 # --- TCP and UDP -------------------------------------------------------------------------------------------------
 
 
@@ -260,9 +275,8 @@ ADD = 'add `default/lost: ["127.0.0.1:8081"]` to `providers.kubernetesManifests.
         ),
         (
             "IngressRoute",
-            "routes: [{match: x, services: [{name: one, port: 443}]}]",
-            "5:52 IngressRoute default/app: spec.routes[0].services[0].port | Traefik speaks https to this port, "
-            "which is not supported by streamlb yet | `scheme: http` if it speaks http",
+            "routes: [{match: x, services: [{name: one, port: 80, scheme: ftp}]}]",
+            "5:64 IngressRoute default/app: spec.routes[0].services[0].scheme | a scheme is `http` or `https` | ",
         ),
         (
             "IngressRoute",

@@ -69,16 +69,19 @@ def test_services(body: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("server", "line"),
     [
-        ("url: ''", "4:40 http.services.s.loadBalancer.servers[0].url | a server's URL begins with `http://` | "),
+        (
+            "url: ''",
+            "4:40 http.services.s.loadBalancer.servers[0].url | a server's URL begins with `http://` or `https://` | ",
+        ),
         (
             "url: '1.2.3.4:80'",
-            "4:40 http.services.s.loadBalancer.servers[0].url | a server's URL begins with `http://` | "
+            "4:40 http.services.s.loadBalancer.servers[0].url | a server's URL begins with `http://` or `https://` | "
             "write `http://1.2.3.4:80`",
         ),
         (
-            "url: 'https://a'",
+            "url: 'h2c://a'",
             "4:40 http.services.s.loadBalancer.servers[0].url | "
-            "Traefik's `https://` servers are not supported by streamlb yet | use `http://`",
+            "Traefik's `h2c://` servers are not supported by streamlb yet | use `http://`",
         ),
         (
             "address: '1.2.3.4:80'",

@@ -85,7 +85,10 @@ def _host(wanted: str, host: str) -> bool:
 
 HOSTS = ("a.com", "A.com", "b.com", "b.com.", "c.com", "x-1.d_e.org")
 WILDCARDS = ("*.com", "*.COM.", "*.d_e.org", "*.a.com", "*.b.com", "*")
-PATTERNS = ("", "^a", "a", "b$", r"^[a-c]+\.com$", r"\.", "(a|b)+c", "^/a", "^/.*b", "^.$", "[0-9]", "(?i)A")
+PATTERNS = (
+    "", "^a", "a", "b$", r"^[a-c]+\.com$", r"\.", "(a|b)+c", "^/a", "^/.*b", "^.$", "[0-9]", "(?i)A", r"\.com$",
+    r"(?i)^x\.A\.com$", r"[.]a[.]com$", r"^a\.com$|^b", r"(a|b)\.com$", r"\.d_e\.org$",
+)  # fmt: skip
 """Patterns that Python reads as RE2 does."""
 PATHS = ("/", "/a", "/a/", "/ab", "/b c", "/é")
 METHODS = ("GET", "post", "PUT")

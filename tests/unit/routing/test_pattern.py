@@ -9,10 +9,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlb.routing.pattern import MAX_PATTERN, PatternError, escape, searcher
+from streamlb.routing.pattern import MAX_PATTERN, PatternError, escape, literal_ending, searcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +65,45 @@ def test_mistakes(pattern: str, marked: str, message: str) -> None:
         searcher(pattern.encode())
     error = caught.value
     assert (pattern[error.column :][: error.width], error.message) == (marked, message)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "ending"),
+    [
+        (r"^.+\.example\.com$", ".example.com"),
+        (r"(?i)^[a-z]+\.Ex-1\.com$", ".ex-1.com"),
+        (r"(?:[a-z]+|x)[.]a[.]com$", ".a.com"),
+        (r"\\\.com$", ".com"),
+        (r"[|(]\.com$", ".com"),
+        (r"\.+\.com$", ".com"),
+        (r"\x2Dc\.om$", ".om"),
+        (r"x\.com", ""),
+        (r"\.com\$", ""),
+        (r"a|b\.com$", ""),
+        (r"(\.com$)", ""),
+        (r"(?m)\.com$", ""),
+        (r"(?s-i:x)\.com$", ""),
+        (r"x.com$", ""),
+        (r"[a[.]com$", ""),
+        (r"\.*com$", ""),
+        (r"\.c?om$", ""),
+        (r"\x{2e}com$", ""),
+        (r"\Q\.com$", ""),
+        (r"\\.com$", ""),
+        ("", ""),
+    ],
+)
+def test_how_a_text_must_end(pattern: str, ending: str) -> None:
+    assert literal_ending(pattern) == ending
+
+
+@given(st.text(r"ab.^$|()[]*?\-iQ", max_size=12).map(lambda text: text + "$"), st.text("abAB.-\\|", max_size=8))
+@settings(max_examples=500, deadline=None)
+def test_what_is_said_of_endings_is_so(pattern: str, text: str) -> None:
+    ending = literal_ending(pattern)
+    matches = compiled(pattern)
+    if ending and not isinstance(matches, PatternError) and matches(text.lower().encode()):
+        assert text.lower().endswith(ending)
 
 
 @pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|a)*$", "(a*)*b", "^(.*?,){20}x", "a?" * 40 + "a" * 40])

@@ -16,6 +16,7 @@ from streamlb.config.model import (
     Criterion,
     EntryPoint,
     FailoverErrors,
+    HttpSection,
     LoadBalancer,
     MirrorChild,
     Mirroring,
@@ -24,6 +25,7 @@ from streamlb.config.model import (
     Section,
     Service,
     Sticky,
+    TcpSection,
     Weighted,
     WeightedChild,
 )
@@ -60,7 +62,7 @@ def mirroring(main: str, *mirrors: tuple[str, int], **options: Any) -> Service:
 
 
 def http(services: dict[str, Service], **routers: Router) -> Config:
-    return Config(entry_points=dict(WEB), http=Section(routers=routers, services=services))
+    return Config(entry_points=dict(WEB), http=HttpSection(routers=routers, services=services))
 
 
 def picked(node: Any, count: int = 1, cookie: bytes = b"") -> list[str]:
@@ -106,7 +108,7 @@ def test_tcp_and_udp_servers(protocol: str, address: str, host: str, port: int) 
     assert (server.name, server.host, server.port, server.host_field) == (address, host, port, None)
 
 
-@pytest.mark.parametrize("url", ["", "https://a", "a:80", "http://", "http://a:x", "http://a:70000", "http://[::1"])
+@pytest.mark.parametrize("url", ["", "ftp://a", "a:80", "http://", "http://a:x", "http://a:70000", "http://[::1"])
 def test_an_impossible_url_is_our_bug(url: str) -> None:
     with pytest.raises(InternalError, match="server url"):
         build(http({"app": urls(url)}), Registry())
@@ -115,7 +117,7 @@ def test_an_impossible_url_is_our_bug(url: str) -> None:
 @pytest.mark.parametrize("address", ["", "a", "a:", ":80", "a:x", "a:70000", "a:²"])
 def test_an_impossible_address_is_our_bug(address: str) -> None:
     with pytest.raises(InternalError, match="server address"):
-        build(Config(tcp=Section(services={"db": addresses(address)})), Registry())
+        build(Config(tcp=TcpSection(services={"db": addresses(address)})), Registry())
 
 
 # --- trees ---
@@ -158,8 +160,8 @@ def test_a_shared_service_is_one_node() -> None:
 
 
 def test_protocols_are_apart() -> None:
-    section = Section(services={"app": addresses("127.0.0.1:1")})
-    world = build(Config(tcp=section, udp=section), Registry())
+    services = {"app": addresses("127.0.0.1:1")}
+    world = build(Config(tcp=TcpSection(services=services), udp=Section(services=services)), Registry())
     assert world.services["tcp", "app"] is not world.services["udp", "app"]
     tcp, udp = world.services["tcp", "app"].pick(Selection()), world.services["udp", "app"].pick(Selection())
     assert tcp
@@ -176,7 +178,7 @@ def test_references_stay_with_their_provider() -> None:
         "own": urls("http://own"),
     }
     router = Router(rule="Host(`example.com`)", service="default-wrr")
-    config = Config(entry_points=WEB, http=Section(services=services, routers={f"default-r{crd}": router}))
+    config = Config(entry_points=WEB, http=HttpSection(services=services, routers={f"default-r{crd}": router}))
     world = build(config, Registry())
     assert picked(world.services["http", f"default-wrr{crd}"], 2) == ["http://crd", "http://own"]
     table = world.entry_points["web"].http
@@ -274,7 +276,7 @@ def test_no_cookies_but_for_http() -> None:
     assert services["db"].load_balancer is not None
     services["db"].load_balancer.sticky = Sticky()
     want = Selection()
-    build(Config(tcp=Section(services=services)), Registry()).services["tcp", "db"].pick(want)
+    build(Config(tcp=TcpSection(services=services)), Registry()).services["tcp", "db"].pick(want)
     assert want.cookies == []
 
 
@@ -326,8 +328,8 @@ def test_routers_join_the_entry_points_of_their_kind() -> None:
             "idle": EntryPoint(address=":82"),
             "quiet": EntryPoint(address=":55/udp"),
         },
-        http=Section(services={"app": urls("http://a")}, routers={"h": rule("Path(`/`)", "web")}),
-        tcp=Section(services={"app": addresses("a:1")}, routers={"t": rule("HostSNI(`*`)", "db")}),
+        http=HttpSection(services={"app": urls("http://a")}, routers={"h": rule("Path(`/`)", "web")}),
+        tcp=TcpSection(services={"app": addresses("a:1")}, routers={"t": rule("HostSNI(`*`)", "db")}),
         udp=Section(services={"app": addresses("a:1")}, routers={"u": rule("", "dns"), "v": rule("", "log", "dns")}),
     )
     world = build(everything, Registry())
@@ -349,8 +351,8 @@ def test_routers_join_the_entry_points_of_their_kind() -> None:
 def test_routers_without_entry_points_join_all_of_their_kind() -> None:
     config = Config(
         entry_points={"a": EntryPoint(address=":1"), "b": EntryPoint(address=":2"), "c": EntryPoint(address=":3/udp")},
-        http=Section(services={"app": urls("http://a")}, routers={"h": rule("Path(`/`)")}),
-        tcp=Section(services={"app": addresses("a:1")}, routers={"t": rule("ClientIP(`10.0.0.0/8`)")}),
+        http=HttpSection(services={"app": urls("http://a")}, routers={"h": rule("Path(`/`)")}),
+        tcp=TcpSection(services={"app": addresses("a:1")}, routers={"t": rule("ClientIP(`10.0.0.0/8`)")}),
         udp=Section(services={"app": addresses("a:1")}, routers={"u": rule("")}),
     )
     world = build(config, Registry())

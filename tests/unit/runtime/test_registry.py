@@ -5,7 +5,10 @@ from __future__ import annotations
 from streamlb.balance.quota import Quota
 from streamlb.balance.selection import Selection, Server
 from streamlb.balance.tree import Balancer, Child
+from streamlb.config.model import ServersTransport
 from streamlb.runtime.registry import Registry
+
+PLAIN = ServersTransport()
 
 
 def balancer(*children: tuple[str, int]) -> Balancer:
@@ -19,24 +22,28 @@ def picks(node: Balancer, count: int) -> str:
 def test_states_are_kept_by_protocol_service_and_server() -> None:
     registry = Registry()
     first = registry.renew()
-    state = first.state("http", "app", "a")
-    assert first.state("http", "app", "a") is state
-    others = [first.state("tcp", "app", "a"), first.state("http", "b", "a"), first.state("http", "app", "b")]
+    state = first.state("http", "app", "a", PLAIN)
+    assert first.state("http", "app", "a", PLAIN) is state
+    others = [
+        first.state("tcp", "app", "a", PLAIN),
+        first.state("http", "b", "a", PLAIN),
+        first.state("http", "app", "b", PLAIN),
+    ]
     assert state not in others
     first.commit()
     second = registry.renew()
-    assert second.state("http", "app", "a") is state
+    assert second.state("http", "app", "a", PLAIN) is state
 
 
 def test_nothing_changes_without_a_commit() -> None:
     registry = Registry()
     first = registry.renew()
-    state = first.state("http", "app", "a")
+    state = first.state("http", "app", "a", PLAIN)
     first.commit()
     abandoned = registry.renew()
-    abandoned.state("http", "app", "b")
+    abandoned.state("http", "app", "b", PLAIN)
     again = registry.renew()
-    assert again.state("http", "app", "a") is state
+    assert again.state("http", "app", "a", PLAIN) is state
     again.commit()
     assert registry.retired == []
 
@@ -44,15 +51,15 @@ def test_nothing_changes_without_a_commit() -> None:
 def test_what_is_gone_is_retired_and_forgotten() -> None:
     registry = Registry()
     first = registry.renew()
-    gone, stays = first.state("http", "app", "a"), first.state("http", "app", "b")
+    gone, stays = first.state("http", "app", "a", PLAIN), first.state("http", "app", "b", PLAIN)
     first.commit()
     second = registry.renew()
-    second.state("http", "app", "b")
+    second.state("http", "app", "b", PLAIN)
     second.commit()
     assert registry.retired == [gone]
     third = registry.renew()
-    assert third.state("http", "app", "a") is not gone
-    assert third.state("http", "app", "b") is stays
+    assert third.state("http", "app", "a", PLAIN) is not gone
+    assert third.state("http", "app", "b", PLAIN) is stays
     third.commit()
     assert registry.retired == []
 

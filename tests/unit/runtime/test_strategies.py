@@ -18,8 +18,8 @@ from streamlb.config.model import (
     EntryPoint,
     HashBy,
     HighestRandomWeight,
+    HttpSection,
     LoadBalancer,
-    Section,
     Service,
     WeightedChild,
 )
@@ -31,7 +31,7 @@ from streamlb.runtime.registry import Registry
 def config(**options: Any) -> Config:
     servers = [ConfiguredServer(url=f"http://{name}") for name in "abc"]
     service = Service(load_balancer=LoadBalancer(servers=servers, **options))
-    return Config(entry_points={"web": EntryPoint(address=":80")}, http=Section(services={"app": service}))
+    return Config(entry_points={"web": EntryPoint(address=":80")}, http=HttpSection(services={"app": service}))
 
 
 def app(registry: Registry | None = None, **options: Any) -> Balancer:

@@ -1,0 +1,148 @@
+"""How servers are reached: what must hold for transports beyond the types of their options, and their files.
+
+What lives here: reading certificates and keys into the model, versions in order, references to transports.
+What must not: cryptography; whoever may import it hands in a check for PEM text (`CheckPem`).
+Called by `check.py` with everything the providers gave. Specified by Traefik's ServersTransport page.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamlb.config.address import is_host
+from streamlb.config.load import read_bytes
+from streamlb.config.model import FILE_PROVIDER, provider_of, qualify
+from streamlb.config.near import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from streamlb.config.model import Certificate, Config, ServersTransport
+    from streamlb.config.reading import Path, Reading
+
+MARK = "-----BEGIN "
+"""What PEM text holds and a path does not (RFC 7468)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PemFault:
+    """What is wrong with a certificate or, `of_key`, with its key."""
+
+    reason: str
+    of_key: bool = False
+
+
+CheckPem = Callable[[str, str], PemFault | None]
+"""`(certificates, key)` to what is wrong with them; without a key the certificates are authorities."""
+
+
+def check(config: Config, directory: str, files: list[str], reading: Reading, check_pem: CheckPem | None) -> None:
+    """Check all transports and replace their paths, which begin in `directory`, by what the files hold."""
+    files_of = _Files(directory, files, reading, check_pem)
+    _check_transport(("serversTransport",), config.servers_transport, files_of, reading)
+    for name, transport in config.http.servers_transports.items():
+        _check_transport(("http", "serversTransports", name), transport, files_of, reading)
+    for protocol in ("http", "tcp"):
+        for name in _transports(protocol, config):
+            if "@" in name:
+                reason = "a name cannot hold `@`: it separates a name from its provider"
+                reading.error((protocol, "serversTransports", name), reason, at_key=True)
+    _check_references(config, reading)
+
+
+def _check_transport(path: Path, transport: ServersTransport, files: _Files, reading: Reading) -> None:
+    if reading.is_broken(path):
+        return
+    name = transport.server_name
+    if name and not is_host(name):
+        reading.error((*path, "serverName"), f"`{name}` is not the name of a host")
+    if transport.min_version > transport.max_version:
+        low = (*path, "minVersion")
+        where = low if reading.has(low) else (*path, "maxVersion")
+        reading.error(where, f"minVersion {transport.min_version} is above maxVersion {transport.max_version}")
+    for index in range(len(transport.root_cas)):
+        spot = (*path, "rootCAs", index)
+        text = files.read(transport.root_cas[index], spot)
+        files.judge(text, "", spot, spot)
+        transport.root_cas[index] = text
+    for index, certificate in enumerate(transport.certificates):
+        _read_pair((*path, "certificates", index), certificate, files)
+    if transport.insecure_skip_verify and transport.root_cas:
+        reason = "with `insecureSkipVerify` any certificate will do: the `rootCAs` are not asked"
+        reading.note((*path, "insecureSkipVerify"), reason)
+
+
+def _read_pair(path: Path, certificate: Certificate, files: _Files) -> None:
+    at_cert, at_key = (*path, "certFile"), (*path, "keyFile")
+    certificate.cert_file = files.read(certificate.cert_file, at_cert)
+    certificate.key_file = files.read(certificate.key_file, at_key)
+    if certificate.cert_file and certificate.key_file:
+        files.judge(certificate.cert_file, certificate.key_file, at_cert, at_key)
+
+
+class _Files:
+    """Reads what the configuration names, by path or as text, and has it judged."""
+
+    def __init__(self, directory: str, files: list[str], reading: Reading, check_pem: CheckPem | None) -> None:
+        self._directory = directory
+        self._files = files
+        self._reading = reading
+        self._check_pem = check_pem
+
+    def read(self, written: str, where: Path) -> str:
+        """The PEM text meant by `written`; empty after an error."""
+        reading = self._reading
+        if MARK in written or reading.is_broken(where):
+            return written
+        if not written:
+            reading.error(where, "the path of a file, or the PEM text itself, is missing")
+            return ""
+        path = os.path.join(self._directory, written)
+        try:
+            raw = read_bytes(path)
+        except OSError as error:
+            reading.error(where, f"cannot read `{path}`: {error.strerror or error}")
+            return ""
+        if path not in self._files:
+            self._files.append(path)
+        text = raw.decode("ascii", "replace")
+        if MARK not in text:
+            reading.error(where, f"`{path}` is not PEM text (`{MARK}...`)")
+            return ""
+        return text
+
+    def judge(self, certificates: str, key: str, at_certificates: Path, at_key: Path) -> None:
+        if self._check_pem is None or not certificates or self._reading.is_broken(at_certificates):
+            return
+        fault = self._check_pem(certificates, key)
+        if fault is not None:
+            self._reading.error(at_key if fault.of_key else at_certificates, fault.reason)
+
+
+# --- references --------------------------------------------------------------------------------------------------
+
+
+def _transports(protocol: str, config: Config) -> Mapping[str, object]:
+    return config.http.servers_transports if protocol == "http" else config.tcp.servers_transports
+
+
+def _check_references(config: Config, reading: Reading) -> None:
+    for protocol in ("http", "tcp"):
+        known = _transports(protocol, config)
+        for name, service in config.section(protocol).services.items():
+            path: Path = (protocol, "services", name, "loadBalancer", "serversTransport")
+            balancer = service.load_balancer
+            if balancer is None or reading.is_broken(path) or not reading.has(path):
+                continue
+            wanted = qualify(balancer.servers_transport, name)
+            if reading.is_broken((protocol, "serversTransports")) or wanted in known:
+                continue
+            if balancer.servers_transport == "default@internal":
+                balancer.servers_transport = ""
+                continue
+            guess = nearest(wanted, known) if provider_of(wanted) == FILE_PROVIDER else ""
+            suggestion = f"did you mean `{guess}`?" if guess else f"define it under `{protocol}.serversTransports`"
+            reading.error(path, f"unknown transport `{balancer.servers_transport}`", suggestion)
