@@ -210,10 +210,13 @@ class Forwarder:
         """
         replay, self._replay = self._replay, None
         may = status is None or replay is not None
-        body = replay.take() if replay is not None else self._early
         found = fall_back(self._want, status) if may and self._want.fallbacks else None
         if found is None:
+            if replay is not None:
+                replay.drop()
             return False
+        if replay is not None:
+            self._early = replay.take()
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             if spare:
@@ -222,7 +225,6 @@ class Forwarder:
                 upstream.close()
         self._service, server = found
         self._entry.fell_back(self._server, status, server)
-        self._early = body
         self._exchange.on_fallback()
         self.client.renew()
         self._reach(server)
@@ -454,7 +456,7 @@ class Forwarder:
     def _drop_replay(self) -> None:
         replay, self._replay = self._replay, None
         if replay is not None:
-            replay.take()
+            replay.drop()
 
     def _leave_server(self) -> None:
         server, self._server = self._server, None

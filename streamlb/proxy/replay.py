@@ -47,7 +47,7 @@ class Replay:
     def add(self, data: bytes) -> bool:
         """Keep more of it; False, and nothing is kept, when that is too much."""
         if len(self._body) + len(data) > self._limit or self._replays.held + len(data) > MAX_HELD:
-            self.take()
+            self.drop()
             return False
         self._body += data
         self._replays.held += len(data)
@@ -56,6 +56,10 @@ class Replay:
     def take(self) -> bytes:
         """What was kept; nothing is from now on."""
         body = bytes(self._body)
-        self._replays.held -= len(body)
-        self._body.clear()
+        self.drop()
         return body
+
+    def drop(self) -> None:
+        """It is not needed any more."""
+        self._replays.held -= len(self._body)
+        self._body.clear()

@@ -89,3 +89,11 @@ def test_highest_random_weight() -> None:
     assert "s.highestRandomWeight.services[0].name | unknown service `ap` | did you mean `app`?" in line
     [cycle] = lines_of(f"{HTTP}    s: {{highestRandomWeight: {{services: [{{name: s}}]}}}}\n")
     assert "the services form a cycle" in cycle
+
+
+def test_a_health_check_of_services_takes_nothing() -> None:
+    app = "    app: {loadBalancer: {servers: [{url: 'http://a'}]}}\n"
+    text = f"{HTTP}    s: {{weighted: {{services: [{{name: app}}], healthCheck: {{}}}}}}\n{app}"
+    assert lines_of(text) == []
+    [line] = lines_of(text.replace("healthCheck: {}", "healthCheck: {path: /}"))
+    assert line.endswith("unknown key `path` | nothing goes in here: write `{}`")
