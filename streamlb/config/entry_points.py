@@ -43,6 +43,8 @@ def check(config: Config, reading: Reading) -> None:
             reason = _why_not_kept(field)
             if reason:
                 reading.error((*path, "forwardedHeaders", "connection", index), reason)
+        if entry_point.kind == "udp" and reading.has((*path, "http")):
+            reading.error((*path, "http"), "no HTTP comes in here: the entry point is UDP", at_key=True)
         if entry_point.kind == "udp" and entry_point.udp.timeout <= 0:
             reading.error((*path, "udp", "timeout"), "a flow's timeout must be longer than 0")
 

@@ -22,7 +22,7 @@ from streamlb.observe import log as programme_log
 from streamlb.observe.throttle import Throttle
 from streamlb.process.channel import Channel, Configure, Drain, Drained, Failed, Listen, Ready
 from streamlb.process.serving import Serving, serve
-from streamlb.proxy.pool import prepare
+from streamlb.proxy.pool import prepare, retire
 from streamlb.runtime.build import build
 from streamlb.runtime.registry import Registry
 from streamlb.runtime.snapshot import World
@@ -102,9 +102,7 @@ class Worker:
                 self._world = World(runtime)
             else:
                 self._world.runtime = runtime
-                for state in self._registry.retired:
-                    if state.pool is not None:
-                        state.pool.close()
+                retire(self._registry.retired)
             prepare(told.config)
             for name in [name for name in self._sockets if name in runtime.entry_points]:
                 self._serving[name] = await serve(self._world, name, self._sockets.pop(name))

@@ -132,6 +132,8 @@ class Downstream(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.busy and not self.ending:
+            self.entry.gone += 1
         self.ending = True
         self._forwarder.abandon()
         self.entry.closed(self)

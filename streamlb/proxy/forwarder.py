@@ -16,6 +16,7 @@ from streamlb.proxy.answers import render_answer
 from streamlb.proxy.clock import NEVER
 from streamlb.session.exchange import Answer, Exchange, Loss
 from streamlb.wire.body import LAST_CHUNK, encode_chunk
+from streamlb.wire.http1 import is_asked_for
 from streamlb.wire.message import CHUNKED, UNTIL_CLOSE
 
 if TYPE_CHECKING:
@@ -347,7 +348,7 @@ class Forwarder:
     # --- tunnels (RFC 9110 section 7.8) ------------------------------------------------------------------------
 
     def _open_tunnel(self, head: ResponseHead) -> None:
-        if not self._head.fields.upgrade or self.client.body is not None:
+        if self.client.body is not None or not is_asked_for(head.upgrade, self._head.fields.upgrade):
             error = UpstreamError(502, "the server switched protocols unasked")
             self._entry.failed(cast("Server", self._server), error)
             self._drop_upstream()

@@ -37,7 +37,10 @@ log = logging.getLogger(__name__)
 
 
 class HttpEntry:
-    """One HTTP entry point of one worker; called, it makes the protocol of a new connection."""
+    """One HTTP entry point of one worker; called, it makes the protocol of a new connection.
+
+    gone: requests whose clients left before they had the answer; nobody gets the 499 these would be answered with.
+    """
 
     __slots__ = (
         "_name",
@@ -46,6 +49,7 @@ class HttpEntry:
         "_world",
         "clock",
         "forwarding",
+        "gone",
         "live",
         "loop",
         "mirrors",
@@ -64,6 +68,7 @@ class HttpEntry:
         self.clock = Clock(loop)
         self.mirrors = Mirrors(self)
         self.replays = Replays()
+        self.gone = 0
         self._throttle = Throttle(LOG_INTERVAL)
         self.server_name = socket.gethostname().encode()
         options = world.runtime.entry_points[name].options

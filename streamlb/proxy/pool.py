@@ -8,7 +8,7 @@ Traefik's `serversTransport`: maxIdleConnsPerHost, dialTimeout, idleConnTimeout.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from streamlb.errors import InternalError, Retry, UpstreamError
 from streamlb.net.dial import dial
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
 
-    from streamlb.balance.selection import Server
+    from streamlb.balance.selection import Server, ServerState
     from streamlb.config.model import Config, ServersTransport
     from streamlb.net.dial import Dial
     from streamlb.proxy.clock import Clock
@@ -49,6 +49,13 @@ def prepare(config: Config) -> None:
             except PemError as error:
                 name = balancer.servers_transport or "serversTransport"
                 raise InternalError(f"the certificates of {name} cannot be used: {error.reason}") from error
+
+
+def retire(states: list[ServerState]) -> None:
+    """Let go of servers that the configuration no longer has; what is under way there is finished."""
+    for state in states:
+        if state.pool is not None:
+            state.pool.close()
 
 
 class Dialling:
@@ -150,7 +157,7 @@ class Pool:
     @property
     def transport(self) -> ServersTransport:
         """Asked at every use: a pool outlives the configuration it was made under."""
-        return cast("ServersTransport", self.server.state.transport)
+        return self.server.state.transport  # type: ignore[no-any-return]
 
     def take(self) -> Upstream | None:
         """An idle connection that is believed to be alive, or None."""

@@ -46,7 +46,7 @@ def render_forwarded(
     """
     told = {name: value for name, value in kept if name != b"x-forwarded-for"}
     chain = [value for name, value in kept if name == b"x-forwarded-for" and value]
-    proto = told.get(b"x-forwarded-proto") or (b"ws" if upgrade.lower() == b"websocket" else b"http")
+    proto = told.get(b"x-forwarded-proto") or (b"ws" if b"websocket" in upgrade.lower().split(b", ") else b"http")
     port = told.get(b"x-forwarded-port") or port_of(host) or (b"443" if proto in (b"https", b"wss") else b"80")
     if append:
         chain.append(peer)

@@ -150,9 +150,10 @@ def _origin_form(method: bytes, target: bytes, fields: RequestFields) -> bytes:
         raise _Broken("the target is neither a path nor an absolute URL")
     cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
     authority, path = rest[:cut], rest[cut:]
-    if authority:
-        _set_host(fields, authority)
-        fields.pairs = [pair for pair in fields.pairs if pair[0] != b"host"] + [(b"host", authority)]
+    if not authority:  # RFC 9110 section 4.2.1: to be rejected; which host it means is anybody's guess.
+        raise _Broken("no host in the target")
+    _set_host(fields, authority)
+    fields.pairs = [pair for pair in fields.pairs if pair[0] != b"host"] + [(b"host", authority)]
     if not path and method == b"OPTIONS":
         return b"*"
     return path if path.startswith(b"/") else b"/" + path
@@ -331,6 +332,12 @@ def _read_response_fields(status: int, status_line: bytes, lines: list[bytes], m
     head.rendered = b"".join((status_line, *(line + b"\r\n" for line in lines)))
     head.plain = b"".join((head.rendered, head.framing_line, b"\r\n"))
     return head
+
+
+def is_asked_for(answered: bytes, asked: bytes) -> bool:
+    """Whether a server switches to what its client offered, and to nothing else (RFC 9110 section 7.8)."""
+    protocols = _members(answered.lower())
+    return bool(protocols) and set(protocols) <= set(_members(asked.lower()))
 
 
 # --- shared rules --------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from streamlb.wire.http1 import read_request, read_response
 from streamlb.wire.message import CHUNKED, NO_BODY, UNTIL_CLOSE
 from tests.unit.config.test_kubernetes import Translated
 from tests.unit.routing.rules import Ask
-from tests.unit.wire import test_body, test_http1_h11
+from tests.unit.wire import test_body, test_http1_h11, test_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,13 +98,12 @@ def rule_of(read: Callable[[str, str], Rule], text: str, protocol: str) -> Rule 
 
 def whole_head(data: bytes) -> bytes:
     """What a connection would take for one head."""
-    end = data.find(b"\r\n\r\n")
-    return data[:end] + b"\r\n\r\n"
+    whole = data + b"\r\n\r\n"
+    return whole[: whole.find(b"\r\n\r\n") + 4]
 
 
 def run_requests(data: bytes) -> None:
     head = whole_head(data)
-    test_http1_h11.check_request(head)
     inner(test_http1_h11.test_what_is_sent_on_reads_the_same_again)(head)
     try:
         mine = read_request(head)
@@ -115,14 +114,27 @@ def run_requests(data: bytes) -> None:
     if target[:1] in (b"/", b"*"):
         assert mine.target == target
         assert mine.fields.host == b"".join(value for name, value in fields if name == b"host")
+        # What has `_` for `-` may be left out, nothing else.
+        read = [(name, value.lower() if name == b"transfer-encoding" else value) for name, value in mine.fields.pairs]
+        assert [pair for pair in read if b"_" not in pair[0]] == [pair for pair in fields if b"_" not in pair[0]]
+        assert set(read) <= set(fields)
     else:
-        authority = target.partition(b"//")[2]
-        assert authority.startswith(mine.fields.host)
-        assert mine.target in (
-            authority[len(mine.fields.host) :] or b"/",
-            b"/" + authority[len(mine.fields.host) :],
-            b"*",
-        )
+        authority, path = after_scheme(target)
+        assert authority, "a URL without a host"
+        assert mine.fields.host == authority
+        assert mine.target in (path, b"/" + path) or (mine.target, path) == (b"*", b"")
+
+
+def after_scheme(url: bytes) -> tuple[bytes, bytes]:
+    """The authority of a URL, and what is behind it."""
+    rest = url.partition(b"://")[2]
+    cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+    return rest[:cut], rest[cut:]
+
+
+def run_paths(data: bytes) -> None:
+    inner(test_target.test_no_spelling_of_a_path_gets_around_a_rule)(b"/" + data)
+    inner(test_target.test_spelling_does_not_change_the_meaning)(b"/" + data.replace(b"%", b"%25"))
 
 
 def run_responses(data: bytes) -> None:
@@ -291,6 +303,11 @@ TARGETS = {
             b"GET /%zz HTTP/1.1\r\nhost:a\r\nUpgrade: websocket\r\nConnection: upgrade\r\nX_Y:\r\n\r\n",
         ),
         HEAD_WORDS,
+    ),
+    "paths": Target(
+        run_paths,
+        (b"a/../b//c?d;e", b"%2e%2E/%7euser%2fx", b'..\\{a}|"<>', b"%252e%", b"./.?./.."),
+        (b"/", b"..", b".", b"%2e", b"%2F", b"%5c", b"%25", b"%00", b"%", b"?", b";", b"\\", b"%zz"),
     ),
     "responses": Target(
         run_responses,

@@ -299,6 +299,17 @@ async def test_h2c_is_never_offered(lines: bytes) -> None:
         assert request.values("upgrade") in ([], [b"foo"])
 
 
+@pytest.mark.parametrize("line", [b"Upgrade: h2c\r\n", b"Upgrade: websocket, h2c\r\n", b"Upgrade:\r\n", b""])
+@on_both_loops
+async def test_a_switch_to_something_else_is_refused(line: bytes) -> None:
+    with recording(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n" + line + b"\r\n") as origin:
+        async with http_engine(origin.port) as engine:
+            last = b"GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            replies = parse_replies(await off_loop(raw_http, engine.port, UPGRADE + last))
+            assert replies[0].status == 502
+            assert len(replies) == 2  # What came behind the upgrade is a request, not a tunnel's bytes.
+
+
 @on_both_loops
 async def test_a_switch_before_the_end_of_the_request_is_refused() -> None:
     with recording() as _unused:

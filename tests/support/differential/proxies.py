@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 """Sent behind each case on the same connection: whether it is served shows how the case was framed."""
-SILENCE = 2.0
+SILENCE = 4.0
 """Seconds without an answer after which a proxy is taken to wait for more."""
 
 STREAMLB = """

@@ -117,6 +117,22 @@ TARGETS = {
         haproxy="GET http://a => 200",
         why="servers get the origin form, which they all understand",
     ),
+    "an absolute target without a host": Case(
+        get(b"http:///b"),
+        "=> 400, closed",
+        haproxy="GET http:///b => 200",
+        why="required to be refused (RFC 9110 section 4.2.1)",
+    ),
+    "an absolute target with a user": Case(
+        get(b"http://u@a/b"), "=> 400, closed", haproxy="GET http://u@a/b => 200", why=BAD_HOST
+    ),
+    "an absolute target of another scheme": Case(
+        get(b"ftp://a/b"),
+        "=> 400, closed",
+        nginx="GET /b => 200",
+        haproxy="GET ftp://a/b => 200",
+        why="nothing but HTTP is spoken here",
+    ),
     "OPTIONS *": Case(
         get(b"*", method=b"OPTIONS"), "OPTIONS * => 200", nginx="=> 400, closed", why="legal (RFC 9112 section 3.2.4)"
     ),

@@ -121,6 +121,12 @@ def test_what_cannot_be_done_to_requests(options: str, line: str) -> None:
     assert lines_of(f"entryPoints:\n  a: {{address: ':1', {options}}}\n") == [line]
 
 
+def test_requests_are_for_http() -> None:
+    assert lines_of("entryPoints:\n  a: {address: ':1/udp', http: {sanitizePath: false}}\n") == [
+        "2:26 entryPoints.a.http | no HTTP comes in here: the entry point is UDP | "
+    ]
+
+
 def test_trusted_networks() -> None:
     [line] = lines_of("entryPoints:\n  a: {address: ':1', forwardedHeaders: {trustedIPs: [10.0.0.0/8, example.com]}}\n")
     assert line.startswith("2:66 entryPoints.a.forwardedHeaders.trustedIPs[1] | `example.com` is neither")

@@ -162,6 +162,16 @@ def test_the_syntax_of_a_route() -> None:
     assert [router.rule_syntax for router in found.config.tcp.routers.values()] == ["v2"]
 
 
+def test_how_answers_are_forwarded_is_accepted() -> None:
+    child = "{name: one, port: 80, responseForwarding: {flushInterval: %s}}"
+    for interval in ("1ms", "-1"):
+        spec = f"routes: [{{match: 'Host(`a`)', services: [{child % interval}]}}]"
+        translated = Translated(document("IngressRoute", spec), MAIN)
+        assert not [line for line in translated.problems if "responseForwarding" in line]
+    wrong = Translated(document("IngressRoute", f"routes: [{{match: 'Host(`a`)', services: [{child % 'soon'}]}}]"))
+    assert any("responseForwarding.flushInterval" in line for line in wrong.problems)
+
+
 def test_namespaces() -> None:
     main = MAIN.replace("default/one", "prod/one")
     route = "routes: [{match: Host(`a`), services: [{name: one, namespace: prod, port: 80}, {name: two, port: 80}]}]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,9 +23,11 @@ from streamlb.config.model import (
     Override,
     Router,
     Section,
+    ServersTransport,
     Service,
     Sticky,
     TcpSection,
+    TcpServersTransport,
     Weighted,
     WeightedChild,
 )
@@ -35,6 +37,9 @@ from streamlb.errors import InternalError
 from streamlb.runtime.build import MAX_DEPTH, MAX_REPEATED_BODY, build
 from streamlb.runtime.registry import Registry
 from tests.unit.routing.rules import Ask
+
+if TYPE_CHECKING:
+    from streamlb.runtime.snapshot import Runtime
 
 WEB = {"web": EntryPoint(address="127.0.0.1:8000")}
 
@@ -493,3 +498,62 @@ def test_rules_are_read_in_their_routers_syntax() -> None:
     assert table is not None
     names = [route.name if route else None for route in (table.route(Ask(method=b"PUT")), table.route(Ask(path=b"/x")))]
     assert names == ["old", "plain"]
+
+
+# --- transports --------------------------------------------------------------------------------------------------
+
+
+def with_transport(name: str, transport: ServersTransport) -> Config:
+    services = {"app": urls("https://a", servers_transport=name), "plain": urls("http://a")}
+    return Config(
+        entry_points=dict(WEB), http=HttpSection(services=services, servers_transports={"internal": transport})
+    )
+
+
+def server_of(world: Runtime, service: str) -> Server:
+    server = world.services["http", service].pick(Selection())
+    assert server
+    return server
+
+
+def test_servers_are_reached_by_the_transport_of_their_service() -> None:
+    transport = ServersTransport(server_name="b")
+    config = with_transport("internal", transport)
+    world = build(config, Registry())
+    assert server_of(world, "app").state.transport is transport
+    assert server_of(world, "plain").state.transport is config.servers_transport
+    assert (server_of(world, "app").port, server_of(world, "app").tls_name) == (443, "a")
+    assert (server_of(world, "plain").port, server_of(world, "plain").tls_name) == (80, "")
+    with pytest.raises(InternalError, match="http transport other does not exist"):
+        build(with_transport("other", transport), Registry())
+
+
+def test_tcp_servers_have_transports_of_their_own() -> None:
+    services = {"db": addresses("a:1"), "far": addresses("a:1")}
+    assert services["far"].load_balancer
+    services["far"].load_balancer.servers_transport = "slow"
+    section = TcpSection(services=services, servers_transports={"slow": TcpServersTransport(dial_timeout=60)})
+    world = build(Config(tcp=section, tcp_servers_transport=TcpServersTransport(dial_timeout=5)), Registry())
+    picked = [world.services["tcp", name].pick(Selection()) for name in ("db", "far")]
+    assert [server.state.transport.dial_timeout for server in picked if server] == [5, 60]
+
+
+def test_other_timeouts_leave_connections_alone_and_another_certificate_does_not() -> None:
+    registry = Registry()
+    first = server_of(build(with_transport("internal", ServersTransport()), registry), "app").state
+    patient = ServersTransport(max_idle_conns_per_host=1)
+    second = server_of(build(with_transport("internal", patient), registry), "app").state
+    assert second is first
+    assert second.transport is patient
+    assert registry.retired == []
+    third = server_of(build(with_transport("internal", ServersTransport(server_name="b")), registry), "app").state
+    assert third is not first
+    assert registry.retired == [first]
+
+
+def test_a_server_made_of_a_name_keeps_what_its_url_says() -> None:
+    one = ConfiguredServer(url="https://a.test:8443", address="10.0.0.1")
+    services = {"app": Service(load_balancer=LoadBalancer(servers=[one], pass_host_header=False))}
+    server = server_of(build(http(services), Registry()), "app")
+    assert (server.name, server.host, server.port) == ("https://a.test:8443 (10.0.0.1)", "10.0.0.1", 8443)
+    assert (server.tls_name, server.host_field) == ("a.test", b"a.test:8443")

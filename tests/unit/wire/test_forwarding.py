@@ -68,6 +68,7 @@ def test_every_managed_field_is_told_once() -> None:
 
 def test_websockets_have_their_own_scheme() -> None:
     assert told(upgrade=b"WebSocket")[b"X-Forwarded-Proto"] == b"ws"
+    assert told(upgrade=b"other, websocket")[b"X-Forwarded-Proto"] == b"ws"
     assert told(upgrade=b"other")[b"X-Forwarded-Proto"] == b"http"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamlb.errors import UpstreamError
-from streamlb.wire.http1 import MAX_FIELDS, read_response
+from streamlb.wire.http1 import MAX_FIELDS, is_asked_for, read_response
 from streamlb.wire.message import CHUNKED, NO_BODY, UNTIL_CLOSE
 
 
@@ -110,6 +110,22 @@ def test_refused_answers(raw: bytes) -> None:
     with pytest.raises(UpstreamError) as refused:
         read_response(raw, b"GET")
     assert refused.value.status == 502
+
+
+@pytest.mark.parametrize(
+    ("answered", "asked", "fits"),
+    [
+        (b"websocket", b"WebSocket", True),
+        (b"b/1", b"a, B/1", True),
+        (b"b, a", b"a, b", True),
+        (b"h2c", b"websocket", False),
+        (b"websocket, h2c", b"websocket", False),
+        (b"", b"websocket", False),
+        (b"websocket", b"", False),
+    ],
+)
+def test_switches_are_to_what_was_offered(answered: bytes, asked: bytes, fits: bool) -> None:
+    assert is_asked_for(answered, asked) is fits
 
 
 def test_a_server_cannot_write_our_log() -> None:

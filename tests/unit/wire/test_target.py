@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from urllib.parse import unquote_to_bytes
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlb.errors import DownstreamError
+from streamlb.wire.message import decode_path
 from streamlb.wire.policy import DEFAULT, RequestPolicy
 from streamlb.wire.target import clean_target, is_plain, normalise, resolve_dots
 
@@ -148,7 +148,20 @@ def test_plain_means_that_there_is_nothing_to_do(target: bytes) -> None:
         assert resolve_dots(normalise(path)) == path
 
 
-@given(st.binary(max_size=24))
-def test_any_bytes_are_cleaned_or_refused(target: bytes) -> None:
-    with suppress(DownstreamError):
-        assert clean_target(b"/" + target, DEFAULT).startswith(b"/")
+@given(targets | st.binary(max_size=24).map(b"/".__add__))
+def test_no_spelling_of_a_path_gets_around_a_rule(target: bytes) -> None:
+    """Neither as it is sent on nor as rules see it is there a segment that means another path."""
+    try:
+        clean = clean_target(target, DEFAULT)
+    except DownstreamError:
+        with pytest.raises(DownstreamError):
+            clean_target(target, AS_THEY_ARE)
+        return
+    assert clean_target(clean, DEFAULT) == clean
+    assert clean.count(b"?") == target.count(b"?")
+    for path in (clean.partition(b"?")[0], decode_path(clean.partition(b"?")[0])):
+        first, *segments = path.split(b"/")
+        assert first == b""
+        assert b"." not in segments
+        assert b".." not in segments
+        assert b"" not in segments[:-1]
