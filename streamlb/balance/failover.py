@@ -48,9 +48,12 @@ class Failover:
 
     def pick(self, want: Selection) -> Server | None:
         if self.main.up or not self.fallback.up:
-            return self._pick_main(want) or self.fallback.pick(want)
+            server = self._pick_main(want)
+            # A main service that is full is not one that fails: to wait there is what its queue is for.
+            return server if server is not None or want.queue is not None else self.fallback.pick(want)
         # A main service that is down may still hold a client by a cookie, but then only if nobody else is left.
-        return self.fallback.pick(want) or self.main.pick(want)
+        server = self.fallback.pick(want)
+        return server if server is not None or want.queue is not None else self.main.pick(want)
 
     def _pick_main(self, want: Selection) -> Server | None:
         place, cookies = len(want.fallbacks), len(want.cookies)
@@ -77,4 +80,5 @@ def fall_back(want: Selection, status: int | None = None) -> tuple[Node, Server]
         if server is not None:
             return service, server
     want.fallbacks, want.cookies, want._settled = before
+    want.queue = want.wanted = None
     return None

@@ -68,7 +68,7 @@ class Overridden:
         for matches, child in self._overrides:
             if child.up and matches(want):
                 server = child.pick(want)
-                if server is not None:
+                if server is not None or want.queue is not None:
                     return server
         return self.balancer.pick(want)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
     from streamlb.balance.latency import Latency
+    from streamlb.balance.queue import Queue
 
 
 class Request(Protocol):
@@ -40,6 +41,7 @@ class Selection:
     The first pick decides them; retries leave them as they are.
     fallbacks: the failover services on the way whose main service was picked from, outermost first. Each comes with a
     number of cookies: how many were set below it or, for those that an earlier fallback left standing, above it.
+    queue: where to wait when nobody was picked because all are full; wanted: the only server to wait for, if any.
     """
 
     __slots__ = (
@@ -52,8 +54,10 @@ class Selection:
         "fallbacks",
         "hash_key",
         "mirrors",
+        "queue",
         "request",
         "retried",
+        "wanted",
     )
 
     def __init__(self, cookie_header: bytes = b"", hash_key: bytes = b"", request: Request | None = None) -> None:
@@ -70,6 +74,8 @@ class Selection:
         self.fallbacks: tuple[tuple[FallbackOrder, int], ...] = ()
         # request: how many of the fallbacks and cookies are of no walk that may be repeated
         self._settled = (0, 0)
+        self.queue: Queue | None = None
+        self.wanted: Server | None = None
         # pick
         self._spent: tuple[tuple[Server, ...], set[Node]] | None = None
 
@@ -78,6 +84,7 @@ class Selection:
         self.avoid = (*self.avoid, failed)
         self.retried = True
         fallbacks, cookies = self._settled
+        self.queue = self.wanted = None
         if self.cookies:
             self.cookies = self.cookies[:cookies]
         if self.fallbacks:
@@ -102,8 +109,14 @@ class Selection:
                 self.fallbacks = tuple(above)
                 self.cookies = self.cookies[: self._settled[1]]
                 self.retried = True
+                self.queue = self.wanted = None
                 return order.service
         return None
+
+    def again(self) -> None:
+        """Prepare the same pick once more, after the wait in a queue."""
+        self.queue = self.wanted = None
+        self._spent = None
 
     def begin_again(self) -> None:
         """The next pick starts at the root, whichever fallback the last one came from."""
@@ -117,6 +130,7 @@ class Selection:
         self.request = request
         self.avoid = ()
         self.retried = False
+        self.queue = self.wanted = None
         if self.cookies:
             self.cookies = []
         if self.mirrors:
@@ -206,9 +220,24 @@ class Server:
     host_field: the `Host` value to send upstream, or None to pass the client's (`passHostHeader`).
     prefix: what stands before the path of each request (`preservePath`), without a slash at its end.
     state: across snapshots. pool: for the proxy to hang what it keeps per server, kept in `state`.
+    limits: what the proxy holds exchanges with it to; opaque here.
+    max_connections: conversations at once, 0 for any number. queue: who waits for a place, if that is limited.
     """
 
-    __slots__ = ("host", "host_field", "name", "parents", "port", "prefix", "service", "state", "tls_name")
+    __slots__ = (
+        "host",
+        "host_field",
+        "limits",
+        "max_connections",
+        "name",
+        "parents",
+        "port",
+        "prefix",
+        "queue",
+        "service",
+        "state",
+        "tls_name",
+    )
 
     def __init__(
         self,
@@ -220,6 +249,9 @@ class Server:
         host_field: bytes | None = None,
         tls_name: str = "",
         prefix: bytes = b"",
+        limits: Any = None,
+        max_connections: int = 0,
+        queue: Queue | None = None,
         state: ServerState | None = None,
     ) -> None:
         # snapshot
@@ -230,6 +262,9 @@ class Server:
         self.host_field = host_field
         self.tls_name = tls_name
         self.prefix = prefix
+        self.limits = limits
+        self.max_connections = max_connections
+        self.queue = queue
         self.parents: list[Parent] = []
         # across snapshots
         self.state = state or ServerState()
@@ -242,6 +277,16 @@ class Server:
     def opens(self) -> bool:
         """A server that is down does not serve of its own accord."""
         return False
+
+    @property
+    def is_full(self) -> bool:
+        return 0 < self.max_connections <= self.state.active
+
+    def leave(self) -> None:
+        """A conversation is over; whoever waits for its place hears of it."""
+        self.state.active -= 1
+        if self.queue is not None:
+            self.queue.offer(self)
 
     @property
     def pool(self) -> Any:
@@ -262,6 +307,8 @@ class Server:
         # A down server is reached here by a cookie, from a snapshot that health no longer speaks to, or because
         # nobody is up and a service above fails open.
         if (not self.state.up and not want.fail_open) or self in want.avoid:
+            return None
+        if self.max_connections and self.is_full:
             return None
         return self
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from streamlb.balance.selection import MirrorOrder, Node
+from streamlb.balance.selection import MirrorOrder, Node, Server
 from streamlb.balance.strategy import Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from streamlb.balance.queue import Queue
     from streamlb.balance.quota import Quota
-    from streamlb.balance.selection import Parent, Selection, Server
+    from streamlb.balance.selection import Parent, Selection
     from streamlb.balance.sticky import Sticky
     from streamlb.balance.strategy import Strategy
 
@@ -43,10 +44,11 @@ class Balancer:
     """Chooses one of several children: the one a sticky cookie names, else whom its strategy chooses.
 
     strategy: weighted round robin unless another one is given.
+    queue: of a load balancer whose servers take only so many at once: where to wait when all are full.
     up: whether a child that may get new clients (weight above 0) is up.
     """
 
-    __slots__ = ("_fail_open", "_next", "_sticky", "children", "name", "opens", "parents", "strategy", "up")
+    __slots__ = ("_fail_open", "_next", "_sticky", "children", "name", "opens", "parents", "queue", "strategy", "up")
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class Balancer:
         sticky: Sticky[TreeNode] | None = None,
         strategy: Strategy[TreeNode] | None = None,
         fail_open: bool = False,
+        queue: Queue | None = None,
         worker: int = 0,
         workers: int = 1,
     ) -> None:
@@ -67,6 +70,7 @@ class Balancer:
         self._sticky = sticky
         self._fail_open = fail_open
         self.opens = fail_open or any(child.node.opens for child in children)
+        self.queue = queue
         # pick
         self.strategy: Strategy[TreeNode] = strategy or Rotation(
             [(c.node, c.weight) for c in children], worker, workers
@@ -94,15 +98,17 @@ class Balancer:
         if sticky is not None:
             place = len(want.cookies)
             server = self._pick_named(want, sticky)
-            if server is not None:
+            if server is not None or want.queue is not None:
                 return server
         child = self._next(want)
         if child is None:
             return self._pick_open(want) if self.opens or want.fail_open else None
         server = child.pick(want)
-        if server is None:
+        if server is None and want.queue is None:
             # Everybody below this child has been tried before, or is down since the last refresh.
             child, server = self._pick_another(want, child)
+            if server is None and self.queue is not None:
+                self._note_queue(want)
         if sticky is not None and server is not None:
             # In front of what inner services have set, as they are walked.
             want.cookies.insert(place, sticky.cookies[child])
@@ -119,6 +125,8 @@ class Balancer:
             if server is not None:
                 self.strategy.skip_to(child)
                 return child, server
+            if want.queue is not None:
+                break  # To wait there keeps the shares; to go on would overflow into the next service.
             spent.add(child)
         return failed, None
 
@@ -135,6 +143,13 @@ class Balancer:
             self.strategy.use(())
             want.fail_open = outer
 
+    def _note_queue(self, want: Selection, wanted: TreeNode | None = None) -> None:
+        """Nobody could be picked: if that is for want of places only, it is worth to wait for one."""
+        asked = [wanted] if wanted is not None else [child.node for child in self.children if child.weight > 0]
+        if any(isinstance(each, Server) and each.up and each.is_full and each not in want.avoid for each in asked):
+            want.queue = self.queue
+            want.wanted = wanted if isinstance(wanted, Server) else None
+
     def _pick_named(self, want: Selection, sticky: Sticky[TreeNode]) -> Server | None:
         """The server of the child that the client's cookie names, None if it names nobody who can serve."""
         found = sticky.find(want.cookie_header) if want.cookie_header else None
@@ -144,6 +159,8 @@ class Balancer:
         place = len(want.cookies)
         # Asked even if it is not up: one that takes no new clients may still hold this one.
         server = child.pick(want)
+        if server is None and self.queue is not None:
+            self._note_queue(want, child)
         if server is not None and old:
             want.cookies.insert(place, sticky.cookies[child])
         return server

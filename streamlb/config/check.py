@@ -2,7 +2,8 @@
 
 What lives here: the order of the steps, and what a valid configuration comes with.
 What must not: the steps themselves (`load.py`, `shape.py`, `entry_points.py`, `kubernetes.py`, `services.py`,
-`transports.py`, `routers.py`). Called by the command line and the control process. Specified by docs/reference.md.
+`transports.py`, `routers.py`, `timeouts.py`). Called by the command line and the control process. Specified by
+docs/reference.md.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streamlb.config import entry_points, kubernetes, routers, services, shape, transports
+from streamlb.config import entry_points, kubernetes, routers, services, shape, timeouts, transports
 from streamlb.config.load import decode, find_files, parse, read_bytes, read_source
 from streamlb.config.model import Config
 from streamlb.config.reading import Reading
@@ -86,6 +87,7 @@ def _load(
     services.check(config, reading)
     transports.check(config, directory, files, reading, check_pem)
     routers.check(config, reading, check_rule)
+    timeouts.check(config, reading)
     if reading.problems:
         raise ConfigError(_tidy(reading.problems))
     if find_hidden:

@@ -1,6 +1,6 @@
 """What must hold for entry points beyond the types of their options.
 
-What lives here: addresses, addresses used twice, trusted networks, kept fields, the flows' timeout.
+What lives here: addresses, addresses used twice, trusted networks, kept fields, what UDP has no use for.
 What must not: sockets; whether an address is free shows when it is bound.
 Called by `check.py`. Specified by Traefik's entry points page.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from streamlb.config.address import Address, AddressError, check_network, parse_entry_point
 
 if TYPE_CHECKING:
-    from streamlb.config.model import Config
+    from streamlb.config.model import Config, EntryPoint
     from streamlb.config.reading import Path, Reading
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -23,6 +23,13 @@ _HOPS = (
 )
 HOPS = frozenset(_HOPS.split())
 WHERE = ("entryPoints",)
+NOT_FOR_UDP = {
+    ("transport", "respondingTimeouts"): "datagrams have no requests; `udp.timeout` ends silent flows",
+    ("transport", "keepAliveMaxRequests"): "datagrams have no requests",
+    ("transport", "keepAliveMaxTime"): "datagrams have no connections",
+    ("transport", "maxConnections"): "datagrams have no connections; `udp.maxFlows` limits the flows",
+    ("http",): "a UDP entry point takes no HTTP requests",
+}
 EXAMPLE = '`web: {address: ":80"}`'
 
 
@@ -43,10 +50,16 @@ def check(config: Config, reading: Reading) -> None:
             reason = _why_not_kept(field)
             if reason:
                 reading.error((*path, "forwardedHeaders", "connection", index), reason)
-        if entry_point.kind == "udp" and reading.has((*path, "http")):
-            reading.error((*path, "http"), "no HTTP comes in here: the entry point is UDP", at_key=True)
-        if entry_point.kind == "udp" and entry_point.udp.timeout <= 0:
-            reading.error((*path, "udp", "timeout"), "a flow's timeout must be longer than 0")
+        if entry_point.kind == "udp":
+            _check_udp(path, entry_point, reading)
+
+
+def _check_udp(path: Path, entry_point: EntryPoint, reading: Reading) -> None:
+    if entry_point.udp.timeout <= 0:
+        reading.error((*path, "udp", "timeout"), "a flow's timeout must be longer than 0")
+    for keys, reason in NOT_FOR_UDP.items():
+        if reading.has((*path, *keys)):
+            reading.error((*path, *keys), reason, "remove it", at_key=True)
 
 
 def _none(reading: Reading) -> None:

@@ -52,14 +52,35 @@ SETTINGS: Any = {"extra": "forbid", "alias_generator": to_camel}
 
 @dataclass(slots=True, kw_only=True)
 class LifeCycle:
+    """What happens after a stop signal: first new connections are still taken, then work in flight may finish."""
+
+    request_accept_grace_timeout: Duration = 0.0
     grace_time_out: Duration = 10.0
 
     __pydantic_config__ = SETTINGS
 
 
 @dataclass(slots=True, kw_only=True)
+class RespondingTimeouts:
+    """Patience with clients; 0 is no limit. `read_timeout` and `write_timeout` are between bytes, not over all."""
+
+    read_header_timeout: Duration = 10.0
+    read_timeout: Duration = 60.0
+    write_timeout: Duration = 0.0
+    idle_timeout: Duration = 180.0
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
 class EntryPointTransport:
+    """`max_connections`: at once, per worker; more wait to be accepted (streamlb's own). 0 is no limit."""
+
     life_cycle: LifeCycle = field(default_factory=LifeCycle)
+    responding_timeouts: RespondingTimeouts = field(default_factory=RespondingTimeouts)
+    keep_alive_max_requests: Annotated[int, Ge(0)] = 0
+    keep_alive_max_time: Duration = 0.0
+    max_connections: Annotated[int, Ge(0)] = 0
 
     __pydantic_config__ = SETTINGS
 
@@ -101,12 +122,14 @@ class EntryPointHttp:
 
     sanitize_path: resolve `.`, `..` and `//`. encode_query_semicolons: `;` becomes `%3B` instead of `&`.
     underscore_headers_strategy: what becomes of fields with `_` in their names.
+    max_header_bytes: of a request's head, its request line included.
     """
 
     sanitize_path: bool = True
     encoded_characters: EncodedCharacters = field(default_factory=EncodedCharacters)
     encode_query_semicolons: bool = False
     underscore_headers_strategy: Literal["keep", "delete", "reject"] = "keep"
+    max_header_bytes: Annotated[int, Ge(1024), Le(1_048_576)] = 32_768
 
     __pydantic_config__ = SETTINGS
 
@@ -249,6 +272,21 @@ class Core:
 
 
 @dataclass(slots=True, kw_only=True)
+class Timeouts:
+    """What an HTTP exchange may take (streamlb's own): None is not said here, 0 is no limit.
+
+    request: from the request's head to the last byte of its answer. first_byte: from the end of the request to the
+    head of the answer. idle: without a byte in either direction, while a body or a tunnel is under way.
+    """
+
+    request: Duration | None = None
+    first_byte: Duration | None = None
+    idle: Duration | None = None
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
 class Router:
     """A router of any protocol. `rule` is required for HTTP and TCP and forbidden for UDP (`config/check.py`).
 
@@ -262,6 +300,7 @@ class Router:
     entry_points: list[str] = field(default_factory=list)
     priority: int = 0
     rule_syntax: Literal["v3", "v2", "default"] = "default"
+    timeouts: Timeouts | None = None
 
     __pydantic_config__ = SETTINGS
 
@@ -293,6 +332,7 @@ class Server:
     """`url` for HTTP (`http://host:port`, `https://host:port`), `address` for TCP and UDP (`host:port`).
 
     preserve_path: put the path of the URL before that of each request; it is ignored otherwise.
+    max_connections: requests (HTTP) or connections (TCP) at once, per worker; 0 is no limit (streamlb's own).
     resolve: whether a name is one server or each of its addresses is (streamlb's own). The servers of such a name are
     made by `resolution.py`; over HTTP they have both, the `url` as written and the numeric `address` of its host.
     """
@@ -302,6 +342,7 @@ class Server:
     weight: Weight = 1
     preserve_path: bool = False
     resolve: Literal["one", "all"] = "one"
+    max_connections: Annotated[int, Ge(0)] = 0
 
     __pydantic_config__ = SETTINGS
 
@@ -311,6 +352,16 @@ class Server:
         if self.url and self.address:
             return f"{self.url} ({self.address})"
         return self.url or self.address
+
+
+@dataclass(slots=True, kw_only=True)
+class Queue:
+    """Who waits while all servers have their `max_connections`, per worker (streamlb's own)."""
+
+    max_size: Annotated[int, Ge(0), Le(1_000_000)] = 1_000
+    timeout: Duration = 10.0
+
+    __pydantic_config__ = SETTINGS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -348,6 +399,7 @@ class LoadBalancer:
     pass_host_header: bool = True
     servers_transport: str = ""
     response_forwarding: ResponseForwarding | None = None
+    queue: Queue = field(default_factory=Queue)
 
     __pydantic_config__ = SETTINGS
 
@@ -365,8 +417,6 @@ class WeightedChild:
 @dataclass(slots=True, kw_only=True)
 class Propagation:
     """Traefik's `healthCheck: {}` of services without servers. Health always travels up here, so it says nothing."""
-
-    __pydantic_config__ = SETTINGS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -403,8 +453,6 @@ class Weighted:
 
 @dataclass(slots=True, kw_only=True)
 class HighestRandomWeight:
-    """The same client, the same child: rendezvous hashing over services."""
-
     services: list[WeightedChild] = field(default_factory=list)
     hash_by: HashBy | None = None
     health_check: Propagation | None = None
@@ -458,13 +506,17 @@ class Failover:
 
 @dataclass(slots=True, kw_only=True)
 class Service:
-    """A service of any protocol: exactly one of the kinds is set. What is legal for which protocol: `check.py`."""
+    """A service of any protocol: exactly one of the kinds is set. What is legal for which protocol: `check.py`.
+
+    timeouts: HTTP only; what the router does not say itself.
+    """
 
     load_balancer: LoadBalancer | None = None
     weighted: Weighted | None = None
     highest_random_weight: HighestRandomWeight | None = None
     failover: Failover | None = None
     mirroring: Mirroring | None = None
+    timeouts: Timeouts | None = None
 
     __pydantic_config__ = SETTINGS
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from streamlb.config.address import AddressError, parse_server, parse_url
 from streamlb.config.failover import check_failover
-from streamlb.config.model import PROTOCOLS, bare, qualify
+from streamlb.config.model import PROTOCOLS, bare, qualify, to_camel
 from streamlb.config.near import nearest
 from streamlb.config.overrides import check_overrides
 from streamlb.config.strategies import TOKEN, check_hash_by, check_strategy
@@ -45,6 +45,7 @@ HTTP_ONLY = {
     ("mirroring", "maxBodySize"): "only HTTP requests have a body",
 }
 """Options that mean nothing for TCP and UDP."""
+FLOWS = "`udp.maxFlows` of an entry point limits the flows"
 
 SAFE = "/-._~!$&'()*+,;=:@"
 TAIL = re.compile(rf"(?:[A-Za-z0-9{re.escape(SAFE)}]|%[0-9A-Fa-f]{{2}})*")  # a path as RFC 3986 section 3.3 has it
@@ -64,7 +65,7 @@ def _check_service(protocol: str, name: str, service: Service, config: Config, r
     if reading.is_broken(path):
         return
     kinds = [kind for kind in KINDS if reading.has((*path, kind))]
-    given = [getattr(service, field.name) for field in dataclasses.fields(service)]
+    given = [getattr(service, field.name) for field in dataclasses.fields(service) if to_camel(field.name) in KINDS]
     if sum(kind is not None for kind in given) > 1 or len(kinds) > 1:
         listed = " and ".join(f"`{kind}`" for kind in kinds)
         reading.error(path, f"a service is of one kind, this one has {listed}", "make two services", at_key=True)
@@ -116,11 +117,23 @@ def _check_load_balancer(protocol: str, path: Path, balancer: LoadBalancer, read
         reading.note(path, f"the load balancer has no servers: {answer}")
     _check_sticky((*path, "sticky"), balancer.sticky, reading)
     check_strategy(protocol, path, balancer, reading)
+    _check_queue(protocol, (*path, "queue"), balancer, reading)
+
+
+def _check_queue(protocol: str, path: Path, balancer: LoadBalancer, reading: Reading) -> None:
+    if protocol == "udp" and reading.has(path):
+        reading.error(path, "datagrams cannot wait", FLOWS, at_key=True)
+    if balancer.queue.timeout <= 0:
+        reading.error((*path, "timeout"), "a queue's timeout must be longer than 0", "`maxSize: 0` for no queue")
+    if reading.has(path) and not any(server.max_connections for server in balancer.servers):
+        reading.note(path, "nobody ever waits: no server has `maxConnections`")
 
 
 def _check_server(protocol: str, path: Path, server: Server, reading: Reading) -> None:
     right, wrong = ("url", "address") if protocol == "http" else ("address", "url")
     given, other = (server.url, server.address) if protocol == "http" else (server.address, server.url)
+    if protocol == "udp" and reading.has((*path, "maxConnections")):
+        reading.error((*path, "maxConnections"), "datagrams have no connections", FLOWS, at_key=True)
     if reading.is_broken((*path, right)) or reading.is_broken((*path, wrong)):
         return
     if other or reading.has((*path, wrong)):

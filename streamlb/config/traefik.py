@@ -24,9 +24,7 @@ _UNSUPPORTED = {
     "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental spiffe ocsp "
     "tls pilot",
     "entryPoints.*": "asDefault reusePort allowACMEByPass proxyProtocol http2 http3 observability",
-    "entryPoints.*.http": "redirections middlewares tls maxHeaderBytes",
-    "entryPoints.*.transport": "respondingTimeouts keepAliveMaxTime keepAliveMaxRequests",
-    "entryPoints.*.transport.lifeCycle": "requestAcceptGraceTimeout",
+    "entryPoints.*.http": "redirections middlewares tls",
     "log": "noColor filePath maxSize maxAge maxBackups compress otlp",
     "serversTransport": _TRANSPORT,
     "serversTransport.forwardingTimeouts": _TIMEOUTS,

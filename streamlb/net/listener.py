@@ -47,21 +47,36 @@ class Acceptor:
     """Accepts on one listening socket until stopped; starts at once.
 
     on_accept: gets a connected non-blocking socket, which it owns, and the peer's address as the kernel gives it.
+    has_room: asked before each; once it says no, whoever comes waits in the kernel's queue until `resume`.
     """
 
-    __slots__ = ("_accept", "_budget", "_last_shortage_at", "_loop", "_on_accept", "_pause", "_refused", "sock")
+    __slots__ = (
+        "_accept",
+        "_budget",
+        "_has_room",
+        "_is_full",
+        "_last_shortage_at",
+        "_loop",
+        "_on_accept",
+        "_pause",
+        "_refused",
+        "sock",
+    )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         on_accept: Callable[[socket.socket, Any], object],
+        has_room: Callable[[], bool] | None = None,
     ) -> None:
         # process
         self._loop = loop
         self.sock = sock
         self._accept = sock._accept  # type: ignore[attr-defined]
         self._on_accept = on_accept
+        self._has_room = has_room
+        self._is_full = False
         self._budget = 1
         self._pause: asyncio.TimerHandle | None = None
         self._last_shortage_at = float("-inf")
@@ -77,15 +92,25 @@ class Acceptor:
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-        else:
+        elif not self._is_full:
             self._loop.remove_reader(self.sock.fileno())
         if close:
             self.sock.close()
+
+    def resume(self) -> None:
+        """There may be room again."""
+        if self._is_full and not self._refused:
+            self._is_full = False
+            self._loop.add_reader(self.sock.fileno(), self._on_readable)
 
     def _on_readable(self) -> None:
         # Connections that come one by one are accepted one by one, without asking in vain for a second.
         for accepted in range(self._budget):
             if self._refused:
+                return
+            if self._has_room is not None and not self._has_room():
+                self._is_full = True
+                self._loop.remove_reader(self.sock.fileno())
                 return
             try:
                 # `socket.accept` would make the new socket blocking first, only for us to undo it.

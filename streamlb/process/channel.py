@@ -138,8 +138,8 @@ class Channel:
 
     def finish(self, timeout: float) -> None:
         """Send what is left, waiting for the other side at most `timeout` seconds, and close: a process's last word."""
-        self._sock.settimeout(timeout)
         with contextlib.suppress(OSError):
+            self._sock.settimeout(timeout)
             for data, _ in self._unsent:
                 self._sock.sendall(data)
         self.close()

@@ -103,9 +103,9 @@ class Control:
         self._serving = False
         self._stopping = False
         self._overdue = False
-        self._grace = max(
-            (each.transport.life_cycle.grace_time_out for each in config.entry_points.values()), default=0.0
-        )
+        life_cycles = [each.transport.life_cycle for each in config.entry_points.values()]
+        self._accept_grace = max((each.request_accept_grace_timeout for each in life_cycles), default=0.0)
+        self._grace = max((each.grace_time_out for each in life_cycles), default=0.0)
         self._ended: asyncio.Future[int] = self._loop.create_future()
 
     async def run(self) -> int:
@@ -198,13 +198,14 @@ class Control:
             self._end(SIGNALLED + number)
             return
         self._stopping = True
-        log.info("%s: accepting no more, work in flight has %g s; a second signal ends at once", name, self._grace)
+        accepting = f"accepting for {self._accept_grace:g} s more, then" if self._accept_grace else "accepting no more,"
+        log.info("%s: %s work in flight has %g s; a second signal ends at once", name, accepting, self._grace)
         for slot in self._slots:
             slot.drain()
             slot.close_sockets()
         if not any(slot.pid for slot in self._slots):
             self._end(0)
-        self._loop.call_later(self._grace + KILL_MARGIN, self._on_overdue)
+        self._loop.call_later(self._accept_grace + self._grace + KILL_MARGIN, self._on_overdue)
 
     def _on_overdue(self) -> None:
         for slot in self._slots:

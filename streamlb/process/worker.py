@@ -119,10 +119,7 @@ class Worker:
         return True
 
     async def _drain(self, *, free_port: bool = False) -> None:
-        serving = list(self._serving.values())
-        for entry_point in serving:
-            entry_point.stop()
-        drains = [spawn(each.drain(free_port=free_port), f"drain of {each.name}") for each in serving]
+        drains = [spawn(each.drain(free_port=free_port), f"drain of {each.name}") for each in self._serving.values()]
         cut = sum(await asyncio.gather(*drains))
         if cut:
             what = "conversation was" if cut == 1 else "conversations were"

@@ -15,13 +15,13 @@ import struct
 from typing import TYPE_CHECKING, Final, cast
 
 from streamlb.errors import DownstreamError
+from streamlb.net.outgoing import count_untaken
 from streamlb.proxy.answers import render_answer
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.forwarder import Forwarder
 from streamlb.wire.body import Body, BodyError
 from streamlb.wire.forwarding import MANAGED, render_forwarded
 from streamlb.wire.http1 import (
-    MAX_HEAD,
     MAX_REQUEST_LINE,
     find_flaw,
     read_fields,
@@ -34,14 +34,6 @@ from streamlb.wire.target import clean_target, is_plain
 if TYPE_CHECKING:
     from streamlb.proxy.http import HttpEntry
 
-HEAD_TIMEOUT: Final = 10.0
-"""Seconds from a head's first byte to its last."""
-IDLE_TIMEOUT: Final = 180.0
-"""Seconds a kept connection may wait for its next request (Traefik's idleTimeout)."""
-STALL_TIMEOUT: Final = 60.0
-"""Seconds between two pieces of a request's body."""
-UNREAD_TIMEOUT: Final = 180.0
-"""Seconds a client may leave a full buffer of its answer unread."""
 LINGER: Final = 2.0
 """Seconds the last answer gets to arrive while unread bytes of the client are thrown away."""
 MAX_INBOX: Final = 64 * 1024
@@ -54,7 +46,7 @@ class Downstream(asyncio.Protocol):
     """A client's connection. It serves one exchange at a time; `busy` says whether one is under way.
 
     peer: the client's address as text. body: of the request under way, until its last byte was read.
-    ending: nothing more is read as a request. eof: the client has shut its side.
+    ending: nothing more is read as a request. eof: the client has shut its side. last: no request follows this one.
     due_at: when something must have happened, in the loop's time; what is set by `renew`.
     """
 
@@ -64,13 +56,17 @@ class Downstream(asyncio.Protocol):
         "_forwarder",
         "_inbox",
         "_looping",
+        "_opened_at",
         "_reading_paused",
+        "_served",
+        "_unread",
         "body",
         "busy",
         "due_at",
         "ending",
         "entry",
         "eof",
+        "last",
         "peer",
         "transport",
         "trusted",
@@ -88,6 +84,10 @@ class Downstream(asyncio.Protocol):
         self.ending = False
         self.write_blocked = False
         self.eof = False
+        self.last = False
+        self._served = 0
+        self._opened_at = entry.clock.now
+        self._unread = 0
         self._inbox = b""
         self._looping = False
         self._reading_paused = False
@@ -107,7 +107,8 @@ class Downstream(asyncio.Protocol):
         self.peer = peer[0].removeprefix("::ffff:").partition("%")[0] if peer else "0.0.0.0"
         self.trusted = self.entry.trusts(self.peer)
         self.entry.opened(self)
-        self.due_at = self.entry.clock.after(IDLE_TIMEOUT)
+        self._opened_at = self.entry.clock.now
+        self.due_at = self.entry.clock.after(self.entry.idle_timeout)
 
     def data_received(self, data: bytes) -> None:
         if not self.busy:
@@ -153,18 +154,21 @@ class Downstream(asyncio.Protocol):
 
     def renew(self) -> None:
         """Set the deadline of what is awaited now."""
-        clock = self.entry.clock
         if self.ending:
             return
         if self.write_blocked:
-            self.due_at = clock.after(UNREAD_TIMEOUT)
+            self._unread = self._count_unread()
+            limit = self.entry.write_timeout
         elif not self.busy:
-            self.due_at = clock.after(IDLE_TIMEOUT)
+            limit = self.entry.idle_timeout
         elif self.body is not None:
-            self.due_at = clock.after(STALL_TIMEOUT)
+            limit = self._forwarder.upload_patience()
         else:
             limit = self._forwarder.patience()
-            self.due_at = clock.after(limit) if limit else NEVER
+        due_at = self.entry.clock.after(limit)
+        if self.busy and self._forwarder.deadline < due_at:
+            due_at = self._forwarder.deadline
+        self.due_at = due_at
 
     # --- reading requests --------------------------------------------------------------------------------------
 
@@ -178,7 +182,7 @@ class Downstream(asyncio.Protocol):
             if data[:2] == b"\r\n":  # RFC 9112 section 2.2: an empty line before a request is ignored.
                 data = _past_empty_lines(data)
             end = data.find(b"\r\n\r\n") + 4
-            if end < 4 or end > MAX_HEAD or self.write_blocked:
+            if end < 4 or end > self.entry.max_head or self.write_blocked:
                 self._inbox = data
                 self._wait_for_head(data, end, known)
                 break
@@ -199,12 +203,13 @@ class Downstream(asyncio.Protocol):
             self._end()
         elif not data:
             pass
-        elif len(data) > MAX_HEAD or end > MAX_HEAD:
-            self.refuse(414 if data.find(b"\r\n", 0, MAX_REQUEST_LINE) < 0 else 431)
+        elif len(data) > self.entry.max_head or end > self.entry.max_head:
+            longest = min(MAX_REQUEST_LINE, self.entry.max_head)
+            self.refuse(414 if data.find(b"\r\n", 0, longest) < 0 else 431)
         elif find_flaw(data, max(known - 2, 0)) is not None:
             self.refuse(400)  # Its end might never come: TLS, or another language.
-        elif self.due_at > (latest := self.entry.clock.after(HEAD_TIMEOUT)):
-            self.due_at = latest
+        elif not known and self.entry.head_timeout < NEVER:
+            self.due_at = self.entry.clock.after(self.entry.head_timeout)
 
     def _read_head(self, data: bytes, end: int) -> RequestHead | None:
         """The head in `data[:end]`, or None after a refusal. Hot."""
@@ -275,6 +280,8 @@ class Downstream(asyncio.Protocol):
     def _begin(self, head: RequestHead, rest: bytes) -> None:
         self.busy = True
         self.due_at = NEVER
+        if self.entry.wears_out:
+            self._wear()
         framing = head.fields.framing
         if framing == 0:
             self._inbox = rest
@@ -290,8 +297,16 @@ class Downstream(asyncio.Protocol):
         if body.done:
             self.body = None
         else:
-            self.due_at = self.entry.clock.after(STALL_TIMEOUT)
+            self.due_at = self.entry.clock.after(self.entry.read_timeout)
         self._forwarder.start(head, rest[:taken], body.done)
+
+    def _wear(self) -> None:
+        """Count a request; the last one the connection may carry is answered with `Connection: close`."""
+        entry = self.entry
+        self._served += 1
+        used_up = entry.max_requests and self._served >= entry.max_requests
+        aged = entry.max_age and entry.clock.now - self._opened_at >= entry.max_age
+        self.last = bool(used_up or aged)
 
     def _read_body(self, body: Body, data: bytes) -> None:
         try:
@@ -318,7 +333,7 @@ class Downstream(asyncio.Protocol):
         if not keep or self.entry.live.draining:
             self._end()
             return
-        self.due_at = self.entry.clock.after(IDLE_TIMEOUT)
+        self.due_at = self.entry.clock.after(self.entry.idle_timeout)
         if self._reading_paused:
             self._update_reading()
         if (self._inbox or self.eof) and not self._looping:
@@ -329,6 +344,8 @@ class Downstream(asyncio.Protocol):
         if full != self.upstream_full:
             self.upstream_full = full
             self._update_reading()
+            if self.body is not None:
+                self.renew()
 
     def take_inbox(self) -> bytes:
         """What the client sent behind its upgrade request."""
@@ -345,7 +362,7 @@ class Downstream(asyncio.Protocol):
     def end_tunnel(self) -> None:
         """Both sides have ended; what is still to be written gets its time."""
         self.ending = True
-        self.due_at = self.entry.clock.after(UNREAD_TIMEOUT)
+        self.due_at = self.entry.clock.after(self.entry.write_timeout)
         self.transport.close()
 
     def refuse(self, status: int) -> None:
@@ -379,7 +396,7 @@ class Downstream(asyncio.Protocol):
             self.due_at = self.entry.clock.after(LINGER)
             self.transport.write_eof()
         else:
-            self.due_at = self.entry.clock.after(UNREAD_TIMEOUT)
+            self.due_at = self.entry.clock.after(self.entry.write_timeout)
             self.transport.close()
 
     def drain(self) -> None:
@@ -392,14 +409,26 @@ class Downstream(asyncio.Protocol):
 
     def on_due(self) -> None:
         self.due_at = NEVER
-        if self.ending or self.write_blocked:
+        if self.ending:
             self.abort()
+        elif self.busy and self._forwarder.overdue:
+            self._forwarder.on_due()
+        elif self.write_blocked:
+            if self._count_unread() == self._unread:
+                self.cut()
+            else:
+                self.renew()  # It takes its answer, if slowly.
         elif self.busy:
             self._forwarder.on_due()
         elif self._inbox:
             self.refuse(408)
         else:
             self._end()
+
+    def _count_unread(self) -> int:
+        """Bytes of its answer that the client has not taken."""
+        sock = self.transport.get_extra_info("socket")
+        return self.transport.get_write_buffer_size() + (count_untaken(sock.fileno()) if sock is not None else 0)
 
     def _update_reading(self) -> None:
         pause = self.upstream_full or (

@@ -20,6 +20,7 @@ from streamlb.wire.http1 import is_asked_for
 from streamlb.wire.message import CHUNKED, UNTIL_CLOSE
 
 if TYPE_CHECKING:
+    from streamlb.balance.queue import Queue
     from streamlb.balance.selection import Node, Server
     from streamlb.proxy.downstream import Downstream
     from streamlb.proxy.http import HttpEntry
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from streamlb.proxy.pool import Dialling
     from streamlb.proxy.replay import Replay
     from streamlb.proxy.upstream import Upstream
+    from streamlb.runtime.limits import Limits, Override
     from streamlb.wire.message import RequestHead, ResponseHead
 
 MAX_EARLY: Final = 64 * 1024
@@ -41,6 +43,8 @@ class Forwarder:
     early: body bytes read before a server connection stood. rechunk: the answer ends with its connection, and the
     client gets it chunked, so that its end can be seen. tunnel: a 101 made a relay of the two connections.
     server_ended: its server has shut its side. sent_at: when the last of the request left, if somebody wants to know.
+    queue: where it waits for a place at a server.
+    deadline: when the wait in the queue, or else the whole exchange, must be over, in the loop's time.
     """
 
     __slots__ = (
@@ -50,6 +54,9 @@ class Forwarder:
         "_entry",
         "_exchange",
         "_head",
+        "_limits",
+        "_override",
+        "_queue",
         "_rechunk",
         "_replay",
         "_sent_at",
@@ -58,7 +65,9 @@ class Forwarder:
         "_service",
         "_upstream",
         "_want",
+        "_whole",
         "client",
+        "deadline",
         "tunnel",
     )
 
@@ -73,6 +82,10 @@ class Forwarder:
         self._head = cast("RequestHead", None)
         self._want = cast("Selection", None)
         self._service = cast("Node", None)
+        self._override: Override | None = None
+        self._limits = cast("Limits", None)
+        self.deadline = self._whole = NEVER
+        self._queue: Queue | None = None
         self._server: Server | None = None
         self._upstream: Upstream | None = None
         self._dialling: Dialling | None = None
@@ -87,7 +100,8 @@ class Forwarder:
     def start(self, head: RequestHead, data: bytes, done: bool) -> None:
         """A request's head was read, with the first bytes of its body; `done` when they are all."""
         self._head = head
-        self._exchange.begin(client_keeps=head.keep_alive, idempotent=head.idempotent, has_body=not done)
+        keep = head.keep_alive and not self.client.last
+        self._exchange.begin(client_keeps=keep, idempotent=head.idempotent, has_body=not done)
         self._rechunk = False
         self._early = data
         self._want = want = Selection(head.fields.cookie, b"", head)
@@ -97,13 +111,68 @@ class Forwarder:
             self._answer(404)
             return
         self._service = route.service
+        self._override = route.limits
         server = route.service.pick(want)
         if server is None:
-            self._answer(503)
-            return
+            self._wait()
+        else:
+            self._begin(server, data)
+
+    def _begin(self, server: Server, data: bytes) -> None:
+        """The first server is picked; `data` is what there is of the body."""
+        self._limit(server.limits)
         self._reach(server)
-        if want.mirrors:
-            self._copies = self._entry.mirrors.copies(want.mirrors, head, data, done)
+        want = self._want
+        if want.mirrors and not want.retried:
+            done = self._exchange.request_done
+            self._copies = self._entry.mirrors.copies(want.mirrors, self._head, data, done)
+
+    def _limit(self, theirs: Limits) -> None:
+        """Hold the exchange to what its router, its service and the load balancer say."""
+        override = self._override
+        limits = self._limits = theirs if override is None else override.over(theirs)
+        if limits.request < NEVER:
+            if self.deadline == NEVER:
+                self.deadline = self._entry.clock.after(limits.request)
+            self.client.renew()
+        elif limits.upload is not None and self.client.body is not None:
+            self.client.renew()
+
+    # --- the queue ---------------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Nobody was picked: wait for a place, if that is all there is to wait for."""
+        queue = self._want.queue
+        if queue is None:
+            self._answer(503)
+        elif not queue.join(self, self._want.wanted):
+            self._entry.turned_away(queue.name, "its queue is full")
+            self._answer(503)
+        else:
+            self._queue = queue
+            self._limit(queue.limits)
+            self._whole = self.deadline
+            self.deadline = min(self._whole, self._entry.clock.after(queue.timeout))
+            self.client.renew()
+
+    def on_room(self) -> None:
+        self._queue = None
+        self.deadline, self._whole = self._whole, NEVER
+        self._want.again()
+        self.client.renew()
+        server = self._service.pick(self._want)
+        if server is None:
+            self._wait()
+        else:
+            self._begin(server, self._early)
+
+    def _leave_queue(self) -> None:
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            queue.leave(self)
+            self.deadline, self._whole = self._whole, NEVER
+
+    # --- the request's way -------------------------------------------------------------------------------------
 
     def on_request_body(self, data: bytes, done: bool) -> None:
         exchange = self._exchange
@@ -163,9 +232,11 @@ class Forwarder:
             self.client.set_upstream_full(False)
         upstream.start(self, head.method, message, unchunk=head.minor == 0)
         if self._exchange.request_done:
-            limit = upstream.pool.transport.forwarding_timeouts.response_header_timeout
-            if limit:
-                self.client.due_at = self._entry.clock.after(limit)
+            due_at = self._entry.clock.after(self._limits.first_byte)
+            if due_at < self.deadline:
+                self.client.due_at = due_at
+            else:
+                self.client.renew()
 
     def _block(self, server: Server) -> bytes:
         """The fields to send: the client's Host, unless the service replaces it or there is none to pass."""
@@ -178,18 +249,28 @@ class Forwarder:
         return b"".join((b"Host: ", host, b"\r\n", fields.framing_line, fields.expectation, fields.upstream_rest))
 
     def patience(self) -> float:
-        """Seconds the server may take for what is awaited of it now; 0 for any time."""
-        limit = 0.0
-        if self._upstream is not None and not self.tunnel:
-            timeouts = self._upstream.pool.transport.forwarding_timeouts
-            if self._exchange.answer is not Answer.WAITING:
-                limit = timeouts.read_timeout
-            elif timeouts.response_header_timeout:
-                return timeouts.response_header_timeout
-        half_closed = self.client.eof or self._server_ended
-        if half_closed:
-            return min(limit or HALF_CLOSED_TIMEOUT, HALF_CLOSED_TIMEOUT)
+        """Seconds the server may take for what is awaited of it now."""
+        limits = self._limits
+        limit = limits.tunnel if self.tunnel else limits.answer
+        if self._exchange.answer is Answer.WAITING:
+            limit = NEVER if self._upstream is None else limits.first_byte
+            if limit < NEVER:
+                return limit
+        if self.client.eof or self._server_ended:
+            return min(limit, HALF_CLOSED_TIMEOUT)
         return limit
+
+    def upload_patience(self) -> float:
+        """Seconds the client may take for the next piece of its request's body."""
+        if self.client.upstream_full and self._upstream is None:
+            return NEVER  # It may not go on before a server is reached, which has a limit of its own.
+        limit = None if self._limits is None else self._limits.upload
+        return self._entry.read_timeout if limit is None else limit
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the whole exchange has taken too long."""
+        return self.deadline <= self._entry.clock.now
 
     def on_dial_failed(self, error: UpstreamError) -> None:
         self._dialling = None
@@ -200,6 +281,10 @@ class Forwarder:
             other = self._service.pick(self._want)
             if other is not None:
                 self._reach(other)
+                return
+            if self._want.queue is not None:
+                self._leave_server()
+                self._wait()
                 return
         if error.retry is not Retry.ALWAYS or not self._fall_back(None):
             self._answer(error.status)
@@ -227,6 +312,7 @@ class Forwarder:
         self._service, server = found
         self._entry.fell_back(self._server, status, server)
         self._exchange.on_fallback()
+        self._limit(server.limits)
         self.client.renew()
         self._reach(server)
         return True
@@ -289,8 +375,16 @@ class Forwarder:
             client.transport.write(encode_chunk(data) if self._rechunk else data)
         if done:
             self._end()
-        elif client.due_at != NEVER and client.body is None and not client.write_blocked:
+        elif self._is_timed:
             client.renew()
+
+    @property
+    def _is_timed(self) -> bool:
+        """Whether each piece of an answer, or of a tunnel, buys more time."""
+        client = self.client
+        if client.due_at == NEVER or client.write_blocked:
+            return False
+        return client.body is None or self._limits.upload is not None
 
     def on_upstream_lost(self, upstream: Upstream, error: UpstreamError | None) -> None:
         self._upstream = None
@@ -330,6 +424,7 @@ class Forwarder:
         """The answer is written; let go of everything this exchange held."""
         exchange = self._exchange
         exchange.answer = Answer.DONE
+        self.deadline = NEVER
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             if self.client.write_blocked and not upstream.transport.is_closing():
@@ -355,6 +450,7 @@ class Forwarder:
             self._answer(502)
             return
         self.tunnel = True
+        self.deadline = NEVER  # A tunnel is no answer that could be complete.
         self.client.renew()
         self.client.transport.write(head.plain)
         early = self.client.take_inbox()
@@ -366,12 +462,12 @@ class Forwarder:
     def on_client_data(self, data: bytes) -> None:
         if self._upstream is not None:
             self._upstream.transport.write(data)
-            if self._server_ended:
+            if self._is_timed:
                 self.client.renew()
 
     def on_tunnel_data(self, data: bytes) -> None:
         self.client.transport.write(data)
-        if self.client.eof:
+        if self._is_timed:
             self.client.renew()
 
     def on_tunnel_end(self) -> None:
@@ -404,6 +500,7 @@ class Forwarder:
 
     def abandon(self) -> None:
         """The client is gone."""
+        self._leave_queue()
         self._drop_copies()
         self._drop_upstream()
         self._drop_replay()
@@ -411,7 +508,11 @@ class Forwarder:
 
     def on_due(self) -> None:
         """A deadline of the exchange has passed."""
-        if self._exchange.answer is not Answer.WAITING:
+        if self._queue is not None and self.overdue:
+            self._entry.turned_away(self._queue.name, "a request waited too long for a server")
+            self._leave_queue()
+            self._answer(504 if self.overdue else 503)
+        elif self._exchange.answer is not Answer.WAITING:
             if not self.tunnel and self.client.body is None and self._server is not None:
                 self._entry.failed(self._server, UpstreamError(504, "no more of the answer in time"))
             self._drop_upstream()
@@ -420,7 +521,8 @@ class Forwarder:
             self.abandon()
             self.client.refuse(408)
         else:
-            self._entry.failed(cast("Server", self._server), UpstreamError(504, "no answer in time"))
+            if self._server is not None:
+                self._entry.failed(self._server, UpstreamError(504, "no answer in time"))
             self._drop_upstream()
             if not self._fall_back(504):
                 self._answer(504)
@@ -462,4 +564,4 @@ class Forwarder:
     def _leave_server(self) -> None:
         server, self._server = self._server, None
         if server is not None:
-            server.state.active -= 1
+            server.leave()

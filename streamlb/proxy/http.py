@@ -13,7 +13,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from streamlb.observe.throttle import Throttle
-from streamlb.proxy.clock import Clock
+from streamlb.proxy.clock import NEVER, Clock
 from streamlb.proxy.downstream import Downstream
 from streamlb.proxy.mirror import Mirrors
 from streamlb.proxy.pool import Pool
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from streamlb.routing.router import HttpTable
     from streamlb.runtime.snapshot import World
 
+UNREAD_TIMEOUT: Final = 180.0
+"""Seconds a client may take nothing of its answer, where `writeTimeout` does not say: it holds memory meanwhile."""
 LOG_INTERVAL: Final = 5.0
 """Seconds between two lines about the same trouble with the same server."""
 
@@ -40,29 +42,40 @@ class HttpEntry:
     """One HTTP entry point of one worker; called, it makes the protocol of a new connection.
 
     gone: requests whose clients left before they had the answer; nobody gets the 499 these would be answered with.
+    head_timeout: seconds for a whole head. read_timeout, write_timeout: seconds between two pieces of a request's
+    body, of an answer the client takes. idle_timeout: seconds between requests. NEVER is no limit.
+    max_head: bytes. wears_out: whether connections end after some requests (`max_requests`) or seconds (`max_age`).
     """
 
     __slots__ = (
-        "_name",
         "_throttle",
         "_trusted",
         "_world",
         "clock",
         "forwarding",
         "gone",
+        "head_timeout",
+        "idle_timeout",
         "live",
         "loop",
+        "max_age",
+        "max_head",
+        "max_requests",
         "mirrors",
+        "name",
         "policy",
+        "read_timeout",
         "replays",
         "server_name",
         "trusts_all",
+        "wears_out",
+        "write_timeout",
     )
 
     def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop, live: Live) -> None:
         # worker
         self._world = world
-        self._name = name
+        self.name = name
         self.loop = loop
         self.live = live
         self.clock = Clock(loop)
@@ -76,6 +89,18 @@ class HttpEntry:
         self.forwarding = options.forwarded_headers
         self.trusts_all = self.forwarding.insecure
         self._trusted = [ipaddress.ip_network(text, strict=False) for text in self.forwarding.trusted_ips]
+        self._set_limits(options)
+
+    def _set_limits(self, options: EntryPoint) -> None:
+        timeouts = options.transport.responding_timeouts
+        self.head_timeout = timeouts.read_header_timeout or NEVER
+        self.read_timeout = timeouts.read_timeout or NEVER
+        self.write_timeout = timeouts.write_timeout or UNREAD_TIMEOUT
+        self.idle_timeout = timeouts.idle_timeout or NEVER
+        self.max_head = options.http.max_header_bytes
+        self.max_requests = options.transport.keep_alive_max_requests
+        self.max_age = options.transport.keep_alive_max_time
+        self.wears_out = bool(self.max_requests or self.max_age)
 
     def __call__(self) -> Downstream:
         return Downstream(self)
@@ -83,7 +108,7 @@ class HttpEntry:
     @property
     def table(self) -> HttpTable | None:
         """The routers of this moment; read once per request."""
-        table = self._world.runtime.entry_points.get(self._name)
+        table = self._world.runtime.entry_points.get(self.name)
         return table.http if table is not None else None
 
     def trusts(self, peer: str) -> bool:
@@ -111,7 +136,14 @@ class HttpEntry:
     # --- what went wrong ---------------------------------------------------------------------------------------
 
     def refused(self, peer: str, error: DownstreamError) -> None:
-        log.debug("%s: refused a request from %s: %s", self._name, peer, error)
+        log.debug("%s: refused a request from %s: %s", self.name, peer, error)
+
+    def turned_away(self, service: str, reason: str) -> None:
+        """A request was answered 503 for want of a place at a server."""
+        count = self._throttle.admit((service, reason), self.loop.time())
+        if count:
+            often = f" ({count} times)" if count > 1 else ""
+            log.warning("service %s: all servers have their maxConnections, %s%s", service, reason, often)
 
     def failed(self, server: Server, error: UpstreamError) -> None:
         server.state.failures += 1

@@ -7,7 +7,10 @@ What must not: protocol knowledge. Used by `proxy/tcp.py`, `udp.py`, `http.py`, 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Conversation(Protocol):
@@ -21,14 +24,15 @@ class Conversation(Protocol):
 
 
 class Live:
-    """The live conversations of one worker."""
+    """The live conversations of one worker. `on_left`: called whenever one has ended."""
 
-    __slots__ = ("_conversations", "_empty", "draining")
+    __slots__ = ("_conversations", "_empty", "draining", "on_left")
 
     def __init__(self) -> None:
         self._conversations: set[Conversation] = set()
         self._empty: asyncio.Future[None] | None = None
         self.draining = False
+        self.on_left: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._conversations)
@@ -40,6 +44,8 @@ class Live:
 
     def discard(self, conversation: Conversation) -> None:
         self._conversations.discard(conversation)
+        if self.on_left is not None:
+            self.on_left()
         if not self._conversations and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
 

@@ -24,6 +24,7 @@ from streamlb.proxy.tcp_mirror import TcpMirrors
 if TYPE_CHECKING:
     import asyncio
 
+    from streamlb.balance.queue import Queue
     from streamlb.balance.selection import Node, Server
     from streamlb.errors import UpstreamError
     from streamlb.net.dial import Dial
@@ -81,11 +82,12 @@ class TcpEntry:
         if count:
             log.warning("service %s: server %s: %s%s", server.service, server.name, error.reason, often(count))
 
-    def gave_up(self, router: str, service: str) -> None:
-        """A client was sent away."""
-        count = self._throttle.admit((router, service), self.loop.time())
+    def gave_up(self, router: str, service: str, *, full: bool = False) -> None:
+        """A client was sent away. full: for want of a place at a server."""
+        count = self._throttle.admit((router, service, full), self.loop.time())
         if count:
-            log.warning("router %s: no server of service %s can be reached%s", router, service, often(count))
+            trouble = "has a place" if full else "can be reached"
+            log.warning("router %s: no server of service %s %s%s", router, service, trouble, often(count))
 
 
 def often(count: int) -> str:
@@ -107,6 +109,7 @@ class TcpConversation:
         "_entry",
         "_moved",
         "_pumps",
+        "_queue",
         "_router",
         "_server",
         "_service",
@@ -133,6 +136,7 @@ class TcpConversation:
         self._server: Server | None = None
         self._dial: Dial | None = None
         self._dialled_at = 0.0
+        self._queue: Queue | None = None
         self._watching = False
         self._pumps: Pumps | None = None
         self._moved = 0
@@ -142,14 +146,41 @@ class TcpConversation:
 
     def begin(self) -> None:
         server = self._service.pick(self._want)
-        if server is None:
-            self._entry.gave_up(self._router, self._service.name)
+        if server is None and not self._wait():
+            self._entry.gave_up(self._router, self._service.name, full=self._want.queue is not None)
             self._client.close()
             return
-        self._start_dial(server)
-        self._entry.clock.watch(self)
-        self.due_at = self._entry.clock.after(PATIENCE)
+        if server is not None:
+            self._start_dial(server)
+            self._entry.clock.watch(self)
+            self.due_at = self._entry.clock.after(PATIENCE)
         self._entry.live.add(self)
+
+    def _wait(self) -> bool:
+        """Wait for a place at a server, if that is all there is to wait for."""
+        queue = self._want.queue
+        if queue is None or not queue.join(self, self._want.wanted):
+            return False
+        self._queue = queue
+        self._stop_watching()
+        self._entry.clock.watch(self)
+        self.due_at = self._entry.clock.after(queue.timeout)
+        return True
+
+    def on_room(self) -> None:
+        self._queue = None
+        self._want.again()
+        server = self._service.pick(self._want)
+        if server is not None:
+            self.due_at = self._entry.clock.after(PATIENCE)
+            self._start_dial(server)
+        elif not self._wait():
+            self._give_up()
+
+    def _leave_queue(self) -> None:
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            queue.leave(self)
 
     def _start_dial(self, server: Server) -> None:
         self._attempts += 1
@@ -163,7 +194,10 @@ class TcpConversation:
 
     def on_due(self) -> None:
         self.due_at = NEVER
-        if self._pumps is not None:
+        if self._queue is not None:
+            self._leave_queue()
+            self._give_up()
+        elif self._pumps is not None:
             self._look_for_life(self._pumps)
         elif self._dial is not None:
             self._watching = True
@@ -213,14 +247,19 @@ class TcpConversation:
         server = self._server
         if server is not None:
             self._server = None
-            server.state.active -= 1
             self._entry.failed(server, error)
+            server.leave()
             if error.retry is Retry.ALWAYS:
-                server = self._pick_another(server)
-                if server is not None:
-                    self._start_dial(server)
+                another = self._pick_another(server)
+                if another is not None:
+                    self._start_dial(another)
                     return
-        self._entry.gave_up(self._router, self._service.name)
+                if self._wait():
+                    return
+        self._give_up()
+
+    def _give_up(self) -> None:
+        self._entry.gave_up(self._router, self._service.name, full=self._want.queue is not None)
         self._stop_watching()
         self._client.close()
         self.on_end()
@@ -254,9 +293,9 @@ class TcpConversation:
     def on_end(self) -> None:
         """Both sockets are closed."""
         self._entry.clock.forget(self)
-        if self._server is not None:
-            self._server.state.active -= 1
-            self._server = None
+        server, self._server = self._server, None
+        if server is not None:
+            server.leave()
         self._entry.live.discard(self)
 
     # --- as one of the live conversations ---------------------------------------------------------------------
@@ -265,6 +304,7 @@ class TcpConversation:
         """A TCP conversation has no pause to end in: it runs until it is done, or aborted."""
 
     def abort(self) -> None:
+        self._leave_queue()
         if self._pumps is not None:
             self._pumps.abort()
             return

@@ -253,7 +253,7 @@ class TcpMirror:
         self.due_at = NEVER
         mirrors.pending -= len(self._pending)
         self._pending = bytearray()
-        self._server.state.active -= 1
+        self._server.leave()
         if self._dial is not None:
             self._dial.cancel()
             self._dial = None

@@ -32,13 +32,17 @@ if TYPE_CHECKING:
 
 
 class Route:
-    """Where a router leads: `name` of the router, `service` the node that picks a server."""
+    """Where a router leads: `name` of the router, `service` the node that picks a server.
 
-    __slots__ = ("name", "service")
+    limits: what the router says about timeouts, None for nothing; opaque here.
+    """
 
-    def __init__(self, name: str, service: Any) -> None:
+    __slots__ = ("limits", "name", "service")
+
+    def __init__(self, name: str, service: Any, limits: Any = None) -> None:
         self.name = name
         self.service = service
+        self.limits = limits
 
     def __repr__(self) -> str:
         return f"Route({self.name})"
@@ -56,6 +60,7 @@ class Router(NamedTuple):
     service: Any
     priority: int = 0
     syntax: str = "v3"
+    limits: Any = None
 
 
 def parse(text: str, protocol: str, syntax: str) -> Rule:
@@ -86,7 +91,7 @@ class HttpTable:
         rest: list[_Entry] = []
         routes: list[Route] = []
         for rank, (router, rule) in enumerate(in_order(routers, "http")):
-            route = Route(router.name, router.service)
+            route = Route(router.name, router.service, router.limits)
             routes.append(route)
             hosts = hosts_of(rule)
             if hosts is None:

@@ -13,13 +13,15 @@ from urllib.parse import urlsplit
 from streamlb.balance.failover import Failover
 from streamlb.balance.hashing import Draws
 from streamlb.balance.overrides import Overridden, by_cookie, by_header
+from streamlb.balance.queue import Queue
 from streamlb.balance.quota import Quota
 from streamlb.balance.selection import FallbackOrder, MirrorOrder, Server
 from streamlb.balance.sticky import Attributes, Sticky, cookie_name
 from streamlb.balance.tree import Balancer, Child, Mirror
-from streamlb.config.model import PROTOCOLS, bare, provider_of, qualify
+from streamlb.config.model import PROTOCOLS, ServersTransport, bare, provider_of, qualify
 from streamlb.errors import InternalError
 from streamlb.routing.router import HttpTable, Router, TcpTable
+from streamlb.runtime.limits import ANY_TIME, Limits, Override
 from streamlb.runtime.snapshot import EntryPointTable, Runtime
 from streamlb.runtime.strategies import Strategies
 
@@ -109,8 +111,10 @@ class _Trees:
     def _make(self, name: str, service: model.Service) -> TreeNode:
         if service.load_balancer is not None:
             configured = service.load_balancer
-            servers = self._servers(name, configured)
-            return self._balancer(name, configured, servers, self._strategies.of_servers(configured, servers))
+            limits = self._limits(self._transport(name, configured)).under(service.timeouts)
+            queue = _queue(name, configured, limits)
+            servers = self._servers(name, configured, limits, queue)
+            return self._balancer(name, configured, servers, self._strategies.of_servers(configured, servers), queue)
         if service.weighted is not None:
             children = self._children(name, service.weighted.services)
             balancer = self._balancer(name, service.weighted, children, self._strategies.rotation(children))
@@ -134,6 +138,7 @@ class _Trees:
         configured: model.LoadBalancer | model.Weighted | model.HighestRandomWeight,
         children: list[Child],
         strategy: Strategy[TreeNode],
+        queue: Queue | None = None,
     ) -> Balancer:
         sticky = getattr(configured, "sticky", None) if self._protocol == "http" else None
         balancer = Balancer(
@@ -141,6 +146,7 @@ class _Trees:
             children,
             sticky=_sticky(name, children, sticky.cookie) if sticky else None,
             strategy=strategy,
+            queue=queue,
             fail_open=configured.on_all_down == "failOpen",
         )
         self._renewal.resume(self._protocol, balancer)
@@ -158,7 +164,7 @@ class _Trees:
                 made.append((by_cookie(override.cookie.name, override.cookie.value), node))
         return Overridden(balancer, made)
 
-    def _servers(self, service: str, balancer: model.LoadBalancer) -> list[Child]:
+    def _servers(self, service: str, balancer: model.LoadBalancer, limits: Limits, queue: Queue | None) -> list[Child]:
         children = []
         transport = self._transport(service, balancer)
         for configured in balancer.servers:
@@ -168,8 +174,16 @@ class _Trees:
             else:
                 host, port = _split_address(configured.address)
                 server = Server(configured.name, host, port, service=service, state=state)
+            server.limits, server.max_connections, server.queue = limits, configured.max_connections, queue
             children.append(Child(configured.name, server, configured.weight))
         return children
+
+    def _limits(self, transport: Transport) -> Limits:
+        """What a transport says about the time of an exchange."""
+        if not isinstance(transport, ServersTransport):
+            return Limits()
+        timeouts = transport.forwarding_timeouts
+        return Limits(first_byte=timeouts.response_header_timeout or ANY_TIME, answer=timeouts.read_timeout or ANY_TIME)
 
     def _transport(self, service: str, balancer: model.LoadBalancer) -> Transport:
         """How the servers of a service are reached."""
@@ -218,6 +232,12 @@ def _statuses(texts: list[str]) -> frozenset[int]:
     """All statuses of a list such as `500-504`, `429`."""
     ranges = [(int(first), int(last or first)) for first, _, last in (text.partition("-") for text in texts)]
     return frozenset(status for first, last in ranges for status in range(first, last + 1))
+
+
+def _queue(service: str, balancer: model.LoadBalancer, limits: Limits) -> Queue | None:
+    if not any(server.max_connections for server in balancer.servers):
+        return None
+    return Queue(service, balancer.queue.max_size, balancer.queue.timeout, limits)
 
 
 def _sticky(service: str, children: list[Child], cookie: model.Cookie) -> Sticky[TreeNode]:
@@ -312,5 +332,13 @@ def _routers(
         service = services.get((protocol, qualify(router.service, name)))
         if service is None:
             raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
-        joined.append(Router(name, router.rule, service, router.priority, config.syntax_of(router)))
+        limits = _override(router, config.section(protocol).services[qualify(router.service, name)])
+        syntax = config.syntax_of(router)
+        joined.append(Router(name, router.rule, service, router.priority, syntax, limits))
     return joined
+
+
+def _override(router: model.Router, service: model.Service) -> Override | None:
+    """What is said about timeouts above the load balancers; a router wins over the service it names."""
+    said = [timeouts for timeouts in (service.timeouts, router.timeouts) if timeouts is not None]
+    return Override(*said) if said else None

@@ -18,7 +18,7 @@ from streamlb.wire.message import CHUNKED, NO_BODY, RequestFields, RequestHead, 
 from streamlb.wire.policy import DEFAULT, RequestPolicy
 
 MAX_HEAD: Final = 32 * 1024
-"""Bytes of a request or response head."""
+"""Bytes of a response head, and of a request head unless the entry point says otherwise."""
 MAX_REQUEST_LINE: Final = 16 * 1024
 MAX_FIELDS: Final = 100
 MAX_LENGTH: Final = 2**63 - 1
@@ -122,7 +122,7 @@ def read_unusual_request(head: bytes, policy: RequestPolicy = DEFAULT) -> Reques
 
 def _read_by_h11(head: bytes, policy: RequestPolicy) -> RequestHead:
     _refuse_flaws(head)
-    reader = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD + 1)
+    reader = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
     reader.receive_data(head)
     event = reader.next_event()
     if not isinstance(event, h11.Request):

@@ -17,16 +17,19 @@ from streamlb.config.model import (
     Config,
     EntryPoint,
     EntryPointHttp,
+    EntryPointTransport,
     ForwardedHeaders,
     ForwardingTimeouts,
     HttpSection,
     LoadBalancer,
     MirrorChild,
     Mirroring,
+    RespondingTimeouts,
     Router,
     Server,
     ServersTransport,
     Service,
+    Timeouts,
 )
 from streamlb.net.tasks import spawn
 from streamlb.proxy import clock
@@ -105,6 +108,11 @@ def mirrored(main: int, mirror: int, percent: int = 100, **options: Any) -> dict
     }
 
 
+def patience(**timeouts: float) -> EntryPointTransport:
+    """An entry point's patience with clients."""
+    return EntryPointTransport(responding_timeouts=RespondingTimeouts(**timeouts))
+
+
 @contextlib.asynccontextmanager
 async def http_engine(
     *ports: int,
@@ -120,6 +128,8 @@ async def http_engine(
     pass_host_header: bool = True,
     transport: ServersTransport | None = None,
     transports: dict[str, ServersTransport] | None = None,
+    entry: EntryPointTransport | None = None,
+    router_timeouts: Timeouts | None = None,
 ) -> AsyncIterator[Engine]:
     """Serve `services["app"]` (by default the origins at `ports`) to every request that `rule` takes."""
     timeouts = ForwardingTimeouts(dial_timeout=dial_timeout, response_header_timeout=answer_timeout)
@@ -129,11 +139,12 @@ async def http_engine(
                 address=f"{host}:1",
                 forwarded_headers=forwarded or ForwardedHeaders(trusted_ips=trusted or []),
                 http=http or EntryPointHttp(),
+                transport=entry or EntryPointTransport(),
             )
         },
         servers_transport=transport or ServersTransport(max_idle_conns_per_host=max_idle, forwarding_timeouts=timeouts),
         http=HttpSection(
-            routers={"all": Router(rule=rule, service="app")},
+            routers={"all": Router(rule=rule, service="app", timeouts=router_timeouts)},
             services=services or {"app": servers(*ports, pass_host_header=pass_host_header)},
             servers_transports=transports or {},
         ),

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from streamlb.proxy import downstream, forwarder
-from tests.support.engine import beside, full_backlog, http_engine, off_loop
+from tests.support.engine import beside, full_backlog, http_engine, off_loop, patience
 from tests.support.http import After, Client, Recorded, Step, ok, parse_replies, raw_http, recording
 from tests.support.loops import no_descriptor_leak, on_both_loops
 from tests.support.until import until_async
@@ -128,24 +128,23 @@ async def test_a_silent_stream_to_a_half_closed_client_ends(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("constant", "data", "status"),
+    ("option", "data", "status"),
     [
-        ("IDLE_TIMEOUT", b"", None),
-        ("IDLE_TIMEOUT", b"\r\n", None),
-        ("HEAD_TIMEOUT", b"G", 408),
-        ("HEAD_TIMEOUT", b"GET / HTTP/1.1\r\nHost: a\r\n", 408),
-        ("STALL_TIMEOUT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab", 408),
-        ("STALL_TIMEOUT", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n9", 408),
+        ("idle_timeout", b"", None),
+        ("idle_timeout", b"\r\n", None),
+        ("read_header_timeout", b"G", 408),
+        ("read_header_timeout", b"GET / HTTP/1.1\r\nHost: a\r\n", 408),
+        ("read_timeout", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab", 408),
+        ("read_timeout", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n9", 408),
     ],
 )
 @on_both_loops
 async def test_slow_clients_are_ended(
-    constant: str, data: bytes, status: int | None, monkeypatch: pytest.MonkeyPatch
+    option: str, data: bytes, status: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downstream, constant, 0.2)
     monkeypatch.setattr(downstream, "LINGER", 0.0)
     with recording() as origin:
-        async with no_descriptor_leak(), http_engine(origin.port) as engine:
+        async with no_descriptor_leak(), http_engine(origin.port, entry=patience(**{option: 0.2})) as engine:
             with socket.create_connection(("127.0.0.1", engine.port), 10) as sock:
                 sock.sendall(data)
                 received, seconds = await off_loop(until_closed, sock)
@@ -156,9 +155,8 @@ async def test_slow_clients_are_ended(
 
 
 @on_both_loops
-async def test_a_head_has_a_deadline_that_drops_do_not_move(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downstream, "HEAD_TIMEOUT", 0.3)
-    async with http_engine(1) as engine:
+async def test_a_head_has_a_deadline_that_drops_do_not_move() -> None:
+    async with http_engine(1, entry=patience(read_header_timeout=0.3)) as engine:
         with socket.create_connection(("127.0.0.1", engine.port), 10) as sock:
             gone = beside(until_closed, sock)
 
@@ -172,10 +170,9 @@ async def test_a_head_has_a_deadline_that_drops_do_not_move(monkeypatch: pytest.
 
 
 @on_both_loops
-async def test_an_unread_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downstream, "UNREAD_TIMEOUT", 0.3)
+async def test_an_unread_answer_is_given_up() -> None:
     with recording(ok(b"x" * 30_000_000)) as origin:
-        async with http_engine(origin.port) as engine:
+        async with http_engine(origin.port, entry=patience(write_timeout=0.3)) as engine:
             with socket.create_connection(("127.0.0.1", engine.port)) as sock:
                 sock.sendall(GET)
                 await until_async(lambda: engine.active == 1)
@@ -183,11 +180,10 @@ async def test_an_unread_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @on_both_loops
-async def test_the_last_answer_does_not_wait_forever_to_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_last_answer_does_not_wait_forever_to_be_read() -> None:
     """Too little to fill the transport's buffer, and nobody reads it: the connection ends all the same."""
-    monkeypatch.setattr(downstream, "UNREAD_TIMEOUT", 0.3)
     with recording([b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 20_000_000, After.CLOSE]) as origin:
-        async with http_engine(origin.port) as engine:
+        async with http_engine(origin.port, entry=patience(write_timeout=0.3)) as engine:
             with socket.socket() as sock:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 sock.connect(("127.0.0.1", engine.port))

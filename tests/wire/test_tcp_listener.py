@@ -33,8 +33,8 @@ class Door:
         self.clients: list[socket.socket] = []
         self.acceptor: Acceptor | None = None
 
-    def open(self) -> Acceptor:
-        self.acceptor = Acceptor(asyncio.get_running_loop(), self.sock, self.on_accept)
+    def open(self, has_room: Callable[[], bool] | None = None) -> Acceptor:
+        self.acceptor = Acceptor(asyncio.get_running_loop(), self.sock, self.on_accept, has_room)
         return self.acceptor
 
     def knock(self, count: int = 1) -> None:
@@ -178,3 +178,32 @@ async def test_stopped_during_a_pause_it_does_not_come_back(monkeypatch: pytest.
         acceptor.stop()
         await asyncio.sleep(0.05)
         assert not door.accepted
+
+
+@on_both_loops
+async def test_without_room_clients_wait_until_there_is_some() -> None:
+    async with no_descriptor_leak():
+        with Door() as door:
+            limit = 3
+            acceptor = door.open(lambda: len(door.accepted) < limit)
+            door.knock(8)
+            await until_async(lambda: len(door.accepted) == 3)
+            acceptor.resume()  # In vain.
+            await asyncio.sleep(0)
+            limit = 5
+            acceptor.resume()
+            acceptor.resume()
+            await until_async(lambda: len(door.accepted) == 5)
+            await asyncio.sleep(0)
+            assert len(door.accepted) == 5
+
+
+@on_both_loops
+async def test_an_acceptor_without_room_can_be_stopped() -> None:
+    async with no_descriptor_leak():
+        with Door() as door:
+            acceptor = door.open(lambda: False)
+            door.knock()
+            await until_async(lambda: acceptor._is_full)
+            acceptor.stop()
+            acceptor.resume()

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlb.balance.failover import Failover, fall_back
+from streamlb.balance.queue import Queue
 from streamlb.balance.selection import FallbackOrder, Selection, Server
 from streamlb.balance.sticky import Attributes, Sticky
 from streamlb.balance.tree import Balancer, Child
@@ -290,3 +291,30 @@ def test_a_sibling_is_no_fallback() -> None:
         want = Selection()
         assert root.pick(want) is c
         assert fall_back(want, 503) is None
+
+
+def test_a_main_service_that_is_full_is_waited_for() -> None:
+    a, b = server("a"), server("b")
+    queue = Queue("main", 10, 1.0)
+    a.max_connections, a.queue = 1, queue
+    main = Balancer("main", [Child("a", a, 1)], queue=queue)
+    app = failover("app", main, b, 503)
+    a.state.active = 1
+    want = Selection()
+    assert app.pick(want) is None
+    assert want.queue is queue
+    a.state.active = 0
+    want.again()
+    assert app.pick(want) is a
+    assert noted(want) == ["app"]
+
+
+def test_a_fallback_that_is_full_is_nobody() -> None:
+    a, b = server("a"), server("b")
+    queue = Queue("spare", 10, 1.0)
+    b.max_connections, b.queue, b.state.active = 1, queue, 1
+    app = failover("app", a, Balancer("spare", [Child("b", b, 1)], queue=queue), 503)
+    want = Selection()
+    assert app.pick(want) is a
+    assert fall_back(want, 503) is None
+    assert (want.queue, noted(want)) == (None, ["app"])

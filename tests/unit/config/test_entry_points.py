@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from streamlb.config.model import RespondingTimeouts
 from tests.unit.config.asking import config_of, lines_of
 
 
@@ -123,10 +124,38 @@ def test_what_cannot_be_done_to_requests(options: str, line: str) -> None:
 
 def test_requests_are_for_http() -> None:
     assert lines_of("entryPoints:\n  a: {address: ':1/udp', http: {sanitizePath: false}}\n") == [
-        "2:26 entryPoints.a.http | no HTTP comes in here: the entry point is UDP | "
+        "2:26 entryPoints.a.http | a UDP entry point takes no HTTP requests | remove it"
     ]
 
 
 def test_trusted_networks() -> None:
     [line] = lines_of("entryPoints:\n  a: {address: ':1', forwardedHeaders: {trustedIPs: [10.0.0.0/8, example.com]}}\n")
     assert line.startswith("2:66 entryPoints.a.forwardedHeaders.trustedIPs[1] | `example.com` is neither")
+
+
+def test_time_and_limits() -> None:
+    config = config_of(
+        "entryPoints:\n  a: {address: ':1', http: {maxHeaderBytes: 65536}, transport: {maxConnections: 9, "
+        "respondingTimeouts: {readTimeout: 5, idleTimeout: 0}, keepAliveMaxRequests: 3, keepAliveMaxTime: 1h}}\n"
+    )
+    transport = config.entry_points["a"].transport
+    assert transport.responding_timeouts == RespondingTimeouts(read_timeout=5.0, idle_timeout=0.0)
+    assert (transport.max_connections, transport.keep_alive_max_requests, transport.keep_alive_max_time) == (9, 3, 3600)
+    assert config.entry_points["a"].http.max_header_bytes == 65_536
+    assert lines_of("entryPoints: {a: {address: ':1', http: {maxHeaderBytes: 9, redirections: {}}}}\n") == [
+        "1:57 entryPoints.a.http.maxHeaderBytes | expected a whole number from 1024 to 1048576, got the number 9 | ",
+        "1:60 entryPoints.a.http.redirections | Traefik's `redirections` is not supported by streamlb yet | ",
+    ]
+
+
+def test_what_a_udp_entry_point_has_no_use_for() -> None:
+    text = (
+        "entryPoints:\n  a:\n    address: ':1/udp'\n    http: {}\n"
+        "    transport: {maxConnections: 5, keepAliveMaxRequests: 1, lifeCycle: {graceTimeOut: 1}}\n"
+    )
+    assert lines_of(text) == [
+        "4:5 entryPoints.a.http | a UDP entry point takes no HTTP requests | remove it",
+        "5:17 entryPoints.a.transport.maxConnections | datagrams have no connections; `udp.maxFlows` limits the flows"
+        " | remove it",
+        "5:36 entryPoints.a.transport.keepAliveMaxRequests | datagrams have no requests | remove it",
+    ]

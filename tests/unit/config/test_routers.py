@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from streamlb.config.check import load_text
+from streamlb.config.check import load, load_text
 from streamlb.config.routers import HiddenRouter, RuledRouter, RuleFault, entry_points_of
 from tests.unit.config.asking import UDP, WEB, config_of, line_of, lines_of, notes_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BASE = """\
 entryPoints: {web: {address: ":80"}, alt: {address: ":81"}, dns: {address: ":53/udp"}}
@@ -239,3 +244,21 @@ def test_what_the_search_is_given() -> None:
     a, b = RuledRouter("a", "A", 3, "v2"), RuledRouter("b", "B", 0, "v3")
     assert [ruled for protocol, ruled in given if protocol == "http" and len(ruled) == 1] == [[a]]
     assert [ruled for protocol, ruled in given if protocol == "http" and len(ruled) == 2] == [[a, b]]
+
+
+def test_the_other_router_may_be_in_another_file(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(
+        "apiVersion: traefik.io/v1alpha1\nkind: IngressRoute\nmetadata: {name: r}\nspec:\n  routes:\n"
+        "  - {match: K, services: [{name: a, port: 80}]}\n"
+    )
+    main = tmp_path / "lb.yaml"
+    main.write_text(
+        WEB + "providers: {kubernetesManifests: {paths: [m.yaml], endpoints: {default/a: ['127.0.0.1:1']}}}\n"
+        "http: {services: {s: {loadBalancer: {servers: [{url: 'http://a'}]}}}, routers: {b: {rule: B, service: s}}}\n"
+    )
+
+    def find(ruled: list[RuledRouter], _protocol: str) -> list[HiddenRouter]:
+        return [HiddenRouter("b", ((each.name, 7),)) for each in ruled if each.name != "b"]
+
+    [note] = [note for note in load(main, find_hidden=find).notes if "reaches" in note.reason]
+    assert f"(line 6 of {tmp_path}/m.yaml) is tried before it" in note.reason

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from streamlb.config.model import Queue
 from streamlb.config.services import MAX_DEPTH
-from tests.unit.config.asking import UDP, WEB, lines_of, notes_of
+from tests.unit.config.asking import UDP, WEB, config_of, lines_of, notes_of
 
 APP = "    app: {loadBalancer: {servers: [{url: 'http://a'}]}}\n"
 HTTP = WEB + "http:\n  services:\n"
@@ -287,6 +288,34 @@ def test_a_shared_service_is_no_cycle() -> None:
 )
 def test_notes(body: str, note: str) -> None:
     assert notes_of(f"{HTTP}    s: {body}\n{APP}") == [note]
+
+
+def test_places_and_queues() -> None:
+    server = "servers: [{url: 'http://a', maxConnections: 5}]"
+    text = HTTP + f"    s: {{loadBalancer: {{{server}, queue: {{maxSize: 0, timeout: 500ms}}}}}}\n"
+    balancer = config_of(text).http.services["s"].load_balancer
+    assert balancer
+    assert (balancer.servers[0].max_connections, balancer.queue) == (5, Queue(max_size=0, timeout=0.5))
+    assert notes_of(text) == []
+    assert lines_of(text.replace("500ms", "0")) == [
+        "4:102 http.services.s.loadBalancer.queue.timeout | a queue's timeout must be longer than 0 | "
+        "`maxSize: 0` for no queue"
+    ]
+    assert notes_of(text.replace(", maxConnections: 5", "")) == [
+        "4:54 http.services.s.loadBalancer.queue | nobody ever waits: no server has `maxConnections` | "
+    ]
+
+
+def test_datagrams_do_not_wait() -> None:
+    text = (
+        f"{UDP}udp:\n  services:\n"
+        "    s: {loadBalancer: {queue: {maxSize: 9}, servers: [{address: 'a:1', maxConnections: 5}]}}\n"
+    )
+    flows = "`udp.maxFlows` of an entry point limits the flows"
+    assert lines_of(text) == [
+        f"4:24 udp.services.s.loadBalancer.queue | datagrams cannot wait | {flows}",
+        f"4:72 udp.services.s.loadBalancer.servers[0].maxConnections | datagrams have no connections | {flows}",
+    ]
 
 
 def test_a_path_before_each_path_is_for_http_only() -> None:
