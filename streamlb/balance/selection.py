@@ -10,33 +10,70 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+    from streamlb.balance.latency import Latency
     from streamlb.balance.queue import Queue
+
+
+class Request(Protocol):
+    """What a walk may ask of the request; asked only where the configuration needs it."""
+
+    @property
+    def client(self) -> IPv4Address | IPv6Address:
+        """The client's address."""
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of the HTTP field `name` (lower case), in order of appearance."""
 
 
 class Selection:
     """One pick's question and its notes. A shell may keep one per connection and `reset` it for each request.
 
     cookie_header: the request's `Cookie` field value (several lines joined with "; "), empty for TCP and UDP.
-    hash_key: what to hash where a strategy hashes (the client's address).
+    hash_key: the client's address, packed, where it is at hand; else it is asked of `request`.
+    request: what else there is to know of the request, or None.
     avoid: servers already tried for this request; they are never picked again (None is returned when nobody is left).
     retried: whether this is not the first pick for the request, so that it has been counted and mirrored already.
+    fail_open: set by the walk while it passes a service that picks among all when nobody is up.
     cookies: `Set-Cookie` field values (bytes) to add to the answer, outermost service first.
     mirrors: mirrors admitted for this request, to be fed a copy; `mirror.service.pick(...)` names the copy's server.
     The first pick decides them; retries leave them as they are.
+    fallbacks: the failover services on the way whose main service was picked from, outermost first. Each comes with a
+    number of cookies: how many were set below it or, for those that an earlier fallback left standing, above it.
     queue: where to wait when nobody was picked because all are full; wanted: the only server to wait for, if any.
     """
 
-    __slots__ = ("_spent", "avoid", "cookie_header", "cookies", "hash_key", "mirrors", "queue", "retried", "wanted")
+    __slots__ = (
+        "_settled",
+        "_spent",
+        "avoid",
+        "cookie_header",
+        "cookies",
+        "fail_open",
+        "fallbacks",
+        "hash_key",
+        "mirrors",
+        "queue",
+        "request",
+        "retried",
+        "wanted",
+    )
 
-    def __init__(self, cookie_header: bytes = b"", hash_key: bytes = b"") -> None:
+    def __init__(self, cookie_header: bytes = b"", hash_key: bytes = b"", request: Request | None = None) -> None:
         # in
         self.cookie_header = cookie_header
         self.hash_key = hash_key
+        self.request = request
         self.avoid: tuple[Server, ...] = ()
         self.retried = False
+        self.fail_open = False
         # out
         self.cookies: list[bytes] = []
         self.mirrors: list[MirrorOrder] = []
+        self.fallbacks: tuple[tuple[FallbackOrder, int], ...] = ()
+        # request: how many of the fallbacks and cookies are of no walk that may be repeated
+        self._settled = (0, 0)
         self.queue: Queue | None = None
         self.wanted: Server | None = None
         # pick
@@ -46,19 +83,51 @@ class Selection:
         """Prepare the same request for another pick that must not answer `failed`; mirrors stay as noted."""
         self.avoid = (*self.avoid, failed)
         self.retried = True
+        fallbacks, cookies = self._settled
         self.queue = self.wanted = None
         if self.cookies:
-            self.cookies = []
+            self.cookies = self.cookies[:cookies]
+        if self.fallbacks:
+            self.fallbacks = self.fallbacks[:fallbacks]
+
+    def leave_main(self, status: int | None) -> Node | None:
+        """The fallback to pick from now, instead of the innermost main service that `status` is a failure of.
+
+        None is a failure of every main service: nobody there could be reached. What services below that one have
+        noted is dropped, what those above it have noted stays. No fallback: nothing has changed.
+        """
+        settled, _ = self._settled
+        total = len(self.cookies)
+        for place in range(len(self.fallbacks) - 1, -1, -1):
+            order, _ = self.fallbacks[place]
+            if status is None or status in order.statuses:
+                above = [
+                    (each, count if index < settled else total - count)
+                    for index, (each, count) in enumerate(self.fallbacks[: place + 1])
+                ]
+                self._settled = (place, above.pop()[1])
+                self.fallbacks = tuple(above)
+                self.cookies = self.cookies[: self._settled[1]]
+                self.retried = True
+                self.queue = self.wanted = None
+                return order.service
+        return None
 
     def again(self) -> None:
         """Prepare the same pick once more, after the wait in a queue."""
         self.queue = self.wanted = None
         self._spent = None
 
-    def reset(self, cookie_header: bytes = b"", hash_key: bytes = b"") -> None:
+    def begin_again(self) -> None:
+        """The next pick starts at the root, whichever fallback the last one came from."""
+        self.fallbacks = ()
+        self._settled = (0, 0)
+
+    def reset(self, cookie_header: bytes = b"", hash_key: bytes = b"", request: Request | None = None) -> None:
         """Start over for another request; lists already handed out are left alone."""
         self.cookie_header = cookie_header
         self.hash_key = hash_key
+        self.request = request
         self.avoid = ()
         self.retried = False
         self.queue = self.wanted = None
@@ -66,6 +135,7 @@ class Selection:
             self.cookies = []
         if self.mirrors:
             self.mirrors = []
+        self.begin_again()
         self._spent = None
 
     def spent(self) -> set[Node]:
@@ -93,21 +163,44 @@ class MirrorOrder:
         self.max_body_size = max_body_size
 
 
+class FallbackOrder:
+    """A failover service: where to go when its main service fails.
+
+    One per failover and snapshot, shared by all requests: read it, never change it.
+
+    name: the failover service. service: the fallback.
+    statuses: of answers of the main service that count as failures (HTTP).
+    max_body_size: bytes of a request's body to be kept for the fallback, in case there is such an answer.
+    """
+
+    __slots__ = ("max_body_size", "name", "service", "statuses")
+
+    def __init__(
+        self, name: str, service: Node, statuses: frozenset[int] = frozenset(), max_body_size: int = 0
+    ) -> None:
+        self.name = name
+        self.service = service
+        self.statuses = statuses
+        self.max_body_size = max_body_size
+
+
 class ServerState:
     """What is known of a server across snapshots; kept in `runtime/registry.py` by (protocol, service, server name).
 
     up: set by health. active: conversations now. total, failures: since the start.
+    latency: how long the last answers took, noted by the proxy; None where no strategy asks for it.
     transport: the options of reaching it, those of the newest snapshot; opaque here.
     pool: what the proxy keeps per server (idle connections); opaque here.
     """
 
-    __slots__ = ("active", "failures", "pool", "total", "transport", "up")
+    __slots__ = ("active", "failures", "latency", "pool", "total", "transport", "up")
 
     def __init__(self) -> None:
         self.up = True
         self.active = 0
         self.total = 0
         self.failures = 0
+        self.latency: Latency | None = None
         self.transport: Any = None
         self.pool: Any = None
 
@@ -193,6 +286,11 @@ class Server:
         return self.state.up
 
     @property
+    def opens(self) -> bool:
+        """A server that is down does not serve of its own accord."""
+        return False
+
+    @property
     def is_full(self) -> bool:
         return 0 < self.max_connections <= self.state.active
 
@@ -218,8 +316,9 @@ class Server:
                 parent.refresh()
 
     def pick(self, want: Selection) -> Server | None:
-        # A down server is reached here by a cookie, or from a snapshot that health no longer speaks to.
-        if not self.state.up or self in want.avoid:
+        # A down server is reached here by a cookie, from a snapshot that health no longer speaks to, or because
+        # nobody is up and a service above fails open.
+        if (not self.state.up and not want.fail_open) or self in want.avoid:
             return None
         if self.max_connections and self.is_full:
             return None

@@ -1,7 +1,8 @@
 """Sticky cookies: which child a request's cookie names, and what to set.
 
-What lives here: names and values of the cookies, the search in a `Cookie` field, the rendered `Set-Cookie` values.
-What must not: when to set one (`tree.py`). Built by `runtime/build.py`, read by `tree.py`.
+What lives here: names and values of the cookies, the rendered `Set-Cookie` values.
+What must not: when to set one (`tree.py`), how one is found in a `Cookie` field (`cookies.py`).
+Built by `runtime/build.py`, read by `tree.py`.
 Specified by Traefik's sticky sessions and RFC 6265 sections 4.1 and 5.4.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import re
 from typing import Generic, TypeVar
+
+from streamlb.balance.cookies import NamedCookie
 
 T = TypeVar("T")
 
@@ -86,14 +89,11 @@ class Sticky(Generic[T]):
     cookies: the `Set-Cookie` value that binds a client to a child.
     """
 
-    __slots__ = ("_children", "_key", "_pattern", "cookies")
+    __slots__ = ("_children", "_cookie", "cookies")
 
     def __init__(self, name: str, children: list[tuple[str, T]], attributes: Attributes) -> None:
         """`children`: named as in the configuration; of children with one name the cookie means the first."""
-        octets = name.encode("ascii")
-        self._key = octets + b"="
-        # Anchored at `;`, which the blanks cannot contain: linear in the field's length whatever it holds.
-        self._pattern = re.compile(rb";[ \t]*" + re.escape(self._key))
+        self._cookie = NamedCookie(name)
         self.cookies = {child: attributes.render(name, token(text)) for text, child in children}
         self._children: dict[bytes, tuple[T, bool]] = {}
         for text, child in reversed(children):
@@ -103,19 +103,5 @@ class Sticky(Generic[T]):
 
     def find(self, cookie_header: bytes) -> tuple[T, bool] | None:
         """The child that the first cookie of our name means, and whether its value is of an old form."""
-        at = cookie_header.find(self._key)
-        if at < 0:
-            return None
-        if cookie_header[cookie_header.rfind(b";", 0, at) + 1 : at].strip(b" \t"):
-            # That was the end of another name, or inside a value.
-            found = self._pattern.search(cookie_header, at)
-            if found is None:
-                return None
-            at = found.end()
-        else:
-            at += len(self._key)
-        end = cookie_header.find(b";", at)
-        value = (cookie_header[at:end] if end >= 0 else cookie_header[at:]).rstrip(b" \t")
-        if value[:1] == b'"' and value[-1:] == b'"':
-            value = value[1:-1]
-        return self._children.get(value)
+        value = self._cookie.value(cookie_header)
+        return self._children.get(value) if value is not None else None

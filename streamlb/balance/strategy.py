@@ -1,7 +1,8 @@
-"""Whose turn is it: weighted round robin over the usable children.
+"""Whose turn is it: what a strategy is, and weighted round robin over the usable children.
 
-What lives here: `Rotation`, earliest deadline first on a grid of integer virtual time.
-What must not: what a child is, health, stickiness. Called by `tree.py`.
+What lives here: `Strategy`; `Rotation`, earliest deadline first on a grid of integer virtual time.
+What must not: what a child is, health, stickiness; strategies that look at load (`load.py`) or hash (`hashing.py`).
+Called by `tree.py`.
 Specified in docs/architecture.md ("one service tree").
 """
 
@@ -9,12 +10,30 @@ from __future__ import annotations
 
 from heapq import heapify, heapreplace
 from math import lcm
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from streamlb.balance.selection import Selection
+
 T = TypeVar("T")
+
+
+class Strategy(Protocol[T]):
+    """Chooses among the usable children of one balancer; children of weight 0 are never among them."""
+
+    def use(self, usable: Collection[T]) -> None:
+        """From now on only `usable` children are chosen: O(children)."""
+
+    def next(self, want: Selection) -> T | None:
+        """The child for this pick; None when none is usable. Hot."""
+
+    def upcoming(self, want: Selection) -> list[T]:
+        """The usable children in the order of preference, for a pick whose first choice had nobody left."""
+
+    def skip_to(self, child: T) -> None:
+        """A child of `upcoming` was taken."""
 
 
 class Rotation(Generic[T]):
@@ -61,7 +80,7 @@ class Rotation(Generic[T]):
         self._last = former._last
         self.use({turn[3] for turn in self._heap})
 
-    def next(self) -> T | None:
+    def next(self, want: Selection | None = None) -> T | None:
         """The child whose turn it is, O(log children); None when none is usable."""
         heap = self._heap
         if len(heap) < 2:
@@ -71,7 +90,7 @@ class Rotation(Generic[T]):
         self._last = (time, index)
         return child
 
-    def upcoming(self) -> list[T]:
+    def upcoming(self, want: Selection | None = None) -> list[T]:
         """The usable children in the order of their next turns, O(children)."""
         return [turn[3] for turn in sorted(self._heap)]
 

@@ -14,12 +14,13 @@ from streamlb.balance.slow_start import Warming
 from streamlb.balance.strategy import Rotation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from streamlb.balance.queue import Queue
     from streamlb.balance.quota import Quota
     from streamlb.balance.selection import Parent, Selection
     from streamlb.balance.sticky import Sticky
+    from streamlb.balance.strategy import Strategy
 
 
 class TreeNode(Node, Protocol):
@@ -27,9 +28,13 @@ class TreeNode(Node, Protocol):
 
     parents: list[Parent]
 
+    @property
+    def opens(self) -> bool:
+        """Whether it, or a node below it, picks among all when nobody is up."""
+
 
 class Child(NamedTuple):
-    """An edge: `name` as written in the configuration; weight 0 is reached by a sticky cookie only."""
+    """An edge: `name` as written in the configuration; weight 0 is reached by name only (a cookie, an override)."""
 
     name: str
     node: TreeNode
@@ -37,13 +42,26 @@ class Child(NamedTuple):
 
 
 class Balancer:
-    """Chooses one of several children: the one a sticky cookie names, else the next by weight.
+    """Chooses one of several children: the one a sticky cookie names, else whom its strategy chooses.
 
+    strategy: weighted round robin unless another one is given.
     queue: of a load balancer whose servers take only so many at once: where to wait when all are full.
     up: whether a child that may get new clients (weight above 0) is up.
     """
 
-    __slots__ = ("_next", "_sticky", "_warming", "children", "name", "parents", "queue", "rotation", "up")
+    __slots__ = (
+        "_fail_open",
+        "_next",
+        "_sticky",
+        "_warming",
+        "children",
+        "name",
+        "opens",
+        "parents",
+        "queue",
+        "strategy",
+        "up",
+    )
 
     def __init__(
         self,
@@ -51,19 +69,26 @@ class Balancer:
         children: Sequence[Child],
         *,
         sticky: Sticky[TreeNode] | None = None,
+        strategy: Strategy[TreeNode] | None = None,
+        fail_open: bool = False,
         queue: Queue | None = None,
         worker: int = 0,
         workers: int = 1,
     ) -> None:
+        """fail_open: pick among all children when none is up. worker, workers: where a rotation starts."""
         # snapshot
         self.name = name
         self.children = tuple(children)
         self.parents: list[Parent] = []
         self._sticky = sticky
+        self._fail_open = fail_open
+        self.opens = fail_open or any(child.node.opens for child in children)
         self.queue = queue
         # pick
-        self.rotation: Rotation[TreeNode] = Rotation([(c.node, c.weight) for c in children], worker, workers)
-        self._next = self.rotation.next
+        self.strategy: Strategy[TreeNode] = strategy or Rotation(
+            [(c.node, c.weight) for c in children], worker, workers
+        )
+        self._next: Callable[[Selection], TreeNode | None] = self.strategy.next
         self._warming: Warming[TreeNode] | None = None
         # health
         self.up = False
@@ -75,7 +100,7 @@ class Balancer:
     def refresh(self) -> None:
         """Choose among the usable: called when the `up` of a child has changed."""
         usable = {child.node for child in self.children if child.weight > 0 and child.node.up}
-        self.rotation.use(usable)
+        self.strategy.use(usable)
         if self.up != bool(usable):
             self.up = bool(usable)
             for parent in self.parents:
@@ -96,9 +121,9 @@ class Balancer:
             server = self._pick_named(want, sticky)
             if server is not None or want.queue is not None:
                 return server
-        child = self._next()
+        child = self._next(want)
         if child is None:
-            return None
+            return self._pick_open(want) if self.opens or want.fail_open else None
         server = child.pick(want)
         if server is None and want.queue is None:
             # Everybody below this child has been tried before, or is down since the last refresh.
@@ -114,17 +139,30 @@ class Balancer:
         """The next child by turn that has somebody, and whom it has; each child is asked at most once."""
         spent = want.spent()
         spent.add(failed)
-        for child in self.rotation.upcoming():
+        for child in self.strategy.upcoming(want):
             if child in spent:
                 continue
             server = child.pick(want)
             if server is not None:
-                self.rotation.skip_to(child)
+                self.strategy.skip_to(child)
                 return child, server
             if want.queue is not None:
                 break  # To wait there keeps the shares; to go on would overflow into the next service.
             spent.add(child)
         return failed, None
+
+    def _pick_open(self, want: Selection) -> Server | None:
+        """Nobody is up, and this service, or one above or below it, tries all the same: O(children)."""
+        everybody = {child.node for child in self.children if child.weight > 0}
+        if not everybody:
+            return None
+        outer, want.fail_open = want.fail_open, want.fail_open or self._fail_open
+        self.strategy.use(everybody)
+        try:
+            return self.pick(want)
+        finally:
+            self.strategy.use(())
+            want.fail_open = outer
 
     def _note_queue(self, want: Selection, wanted: TreeNode | None = None) -> None:
         """Nobody could be picked: if that is for want of places only, it is worth to wait for one."""
@@ -169,6 +207,10 @@ class Mirror:
         # health
         self.up = main.up
         main.parents.append(self)
+
+    @property
+    def opens(self) -> bool:
+        return self.main.opens
 
     def refresh(self) -> None:
         """Follow the main service."""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from streamlb.config.address import Address, AddressError, check_network, parse_entry_point
 
 if TYPE_CHECKING:
-    from streamlb.config.model import Config, EntryPoint
+    from streamlb.config.model import Config
     from streamlb.config.reading import Path, Reading
+    from streamlb.config.static import EntryPoint
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOPS = (

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from annotated_types import Ge, Le
 
 from streamlb.config.duration import EXAMPLES
-from streamlb.config.model import OneOrMany, Seconds, to_camel
 from streamlb.config.near import did_you_mean
+from streamlb.config.static import OneOrMany, Seconds, to_camel
 from streamlb.config.tree import Mapping, Node, Scalar, Sequence
 
 MAX_SHOWN = 60  # characters of a user's value in a message

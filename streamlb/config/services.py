@@ -7,29 +7,41 @@ Specified by Traefik's services pages; RFC 6265 section 4.1.1 for cookies.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from streamlb.config import health
 from streamlb.config.address import AddressError, parse_server, parse_url
+from streamlb.config.failover import check_failover
 from streamlb.config.model import PROTOCOLS, bare, qualify
 from streamlb.config.near import nearest
+from streamlb.config.overrides import check_overrides
+from streamlb.config.static import to_camel
+from streamlb.config.strategies import TOKEN, check_hash_by, check_strategy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streamlb.config.model import Config, LoadBalancer, Server, Service, Sticky, Weighted
+    from streamlb.config.model import Config, HighestRandomWeight, LoadBalancer, Server, Service, Sticky, Weighted
     from streamlb.config.reading import Path, Reading
 
 MAX_DEPTH = 32  # services below one another; a pick walks them all
 
-KINDS = ("loadBalancer", "weighted", "mirroring")
+KINDS = ("loadBalancer", "weighted", "highestRandomWeight", "failover", "mirroring")
 
 HTTP_ONLY = {
     ("loadBalancer", "sticky"): "a cookie can stick a client to a server over HTTP only",
+    ("weighted", "overrides"): "only HTTP requests have fields and cookies",
     ("weighted", "sticky"): "a cookie can stick a client to a service over HTTP only",
     ("loadBalancer", "passHostHeader"): "only HTTP has a Host header",
+    ("loadBalancer", "hashBy"): "only HTTP requests have fields and cookies; here the client's address is hashed",
+    (
+        "highestRandomWeight",
+        "hashBy",
+    ): "only HTTP requests have fields and cookies; here the client's address is hashed",
+    ("failover", "errors"): "only HTTP answers have a status",
     ("loadBalancer", "responseForwarding"): "only HTTP has answers to forward",
     ("mirroring", "mirrorBody"): "only HTTP requests have a body",
     ("mirroring", "maxBodySize"): "only HTTP requests have a body",
@@ -37,7 +49,6 @@ HTTP_ONLY = {
 """Options that mean nothing for TCP and UDP."""
 FLOWS = "`udp.maxFlows` of an entry point limits the flows"
 
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 SAFE = "/-._~!$&'()*+,;=:@"
 TAIL = re.compile(rf"(?:[A-Za-z0-9{re.escape(SAFE)}]|%[0-9A-Fa-f]{{2}})*")  # a path as RFC 3986 section 3.3 has it
 ATTRIBUTE = re.compile(r"[\x20-\x3a\x3c-\x7e]*")  # no `;`, no control characters
@@ -56,7 +67,7 @@ def _check_service(protocol: str, name: str, service: Service, config: Config, r
     if reading.is_broken(path):
         return
     kinds = [kind for kind in KINDS if reading.has((*path, kind))]
-    given = [service.load_balancer, service.weighted, service.mirroring]
+    given = [getattr(service, field.name) for field in dataclasses.fields(service) if to_camel(field.name) in KINDS]
     if sum(kind is not None for kind in given) > 1 or len(kinds) > 1:
         listed = " and ".join(f"`{kind}`" for kind in kinds)
         reading.error(path, f"a service is of one kind, this one has {listed}", "make two services", at_key=True)
@@ -75,6 +86,13 @@ def _check_service(protocol: str, name: str, service: Service, config: Config, r
         _check_load_balancer(protocol, (*path, "loadBalancer"), service.load_balancer, reading)
     if service.weighted:
         _check_weighted((*path, "weighted"), service.weighted, reading)
+        _check_sticky((*path, "weighted", "sticky"), service.weighted.sticky, reading)
+        check_overrides((*path, "weighted"), service.weighted, reading)
+    if service.highest_random_weight:
+        _check_weighted((*path, "highestRandomWeight"), service.highest_random_weight, reading)
+        check_hash_by((*path, "highestRandomWeight", "hashBy"), service.highest_random_weight.hash_by, reading)
+    if service.failover:
+        check_failover((*path, "failover"), service.failover, reading)
     for reference, where in references(service, path):
         check_reference(protocol, name, reference, where, config, reading)
 
@@ -101,6 +119,7 @@ def _check_load_balancer(protocol: str, path: Path, balancer: LoadBalancer, read
         reading.note(path, f"the load balancer has no servers: {answer}")
     _check_sticky((*path, "sticky"), balancer.sticky, reading)
     health.check(protocol, path, balancer, reading)
+    check_strategy(protocol, path, balancer, reading)
     _check_queue(protocol, (*path, "queue"), balancer, reading)
 
 
@@ -178,7 +197,10 @@ def _write(suggestion: str) -> str:
 # --- weights and cookies -----------------------------------------------------------------------------------------
 
 
-def _check_weighted(path: Path, weighted: Weighted, reading: Reading) -> None:
+WORDS = {"weighted": "weighted service", "highestRandomWeight": "service"}
+
+
+def _check_weighted(path: Path, weighted: Weighted | HighestRandomWeight, reading: Reading) -> None:
     seen: set[str] = set()
     for index, child in enumerate(weighted.services):
         where = (*path, "services", index)
@@ -186,8 +208,7 @@ def _check_weighted(path: Path, weighted: Weighted, reading: Reading) -> None:
             reading.note(where, f"`{child.name}` is listed twice", "add the weights up in one of them")
         seen.add(child.name)
     if not weighted.services and not reading.is_broken((*path, "services")):
-        reading.note(path, "the weighted service has no services: it never has a server to give")
-    _check_sticky((*path, "sticky"), weighted.sticky, reading)
+        reading.note(path, f"the {WORDS[str(path[-1])]} has no services: it never has a server to give")
 
 
 def _check_sticky(path: Path, sticky: Sticky | None, reading: Reading) -> None:
@@ -216,6 +237,12 @@ def references(service: Service, path: Path) -> Iterator[tuple[str, Path]]:
     if service.weighted:
         for index, child in enumerate(service.weighted.services):
             yield child.name, (*path, "weighted", "services", index, "name")
+    if service.highest_random_weight:
+        for index, child in enumerate(service.highest_random_weight.services):
+            yield child.name, (*path, "highestRandomWeight", "services", index, "name")
+    if service.failover:
+        yield service.failover.service, (*path, "failover", "service")
+        yield service.failover.fallback, (*path, "failover", "fallback")
     if service.mirroring:
         yield service.mirroring.service, (*path, "mirroring", "service")
         for index, mirror in enumerate(service.mirroring.mirrors):

@@ -214,7 +214,8 @@ class _Reader:
             # What stands below is meant for the key guessed at: no complaints that it is missing.
             self.reading.broken.add((*step.path, guess))
         known_here = ", ".join(f"`{name}`" for name in fields_of(cls))
-        suggestion = f"did you mean `{guess}`?" if guess else f"known here: {known_here}"
+        otherwise = f"known here: {known_here}" if known_here else "nothing goes in here: write `{}`"
+        suggestion = f"did you mean `{guess}`?" if guess else otherwise
         self._report_key(inner, key, value, f"unknown key `{shorten(key.text)}`", suggestion)
 
     def _report_key(self, step: _Step, key: Scalar, value: Node, reason: str, suggestion: str) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 _SAME_FILE = "streamlb reads routers and services from this same file: write them under `http`, `tcp`, `udp`"
 
-_HTTP_LOAD_BALANCER = "strategy"
 _SPEC = "tls parentRefs ingressClassName"
 _CHILD = "strategy serversTransport middlewares nativeLB nodePortLB healthCheck passiveHealthCheck"
 _CHILD_TCP = "tls serversTransport proxyProtocol terminationDelay nativeLB nodePortLB"
@@ -39,13 +38,9 @@ _UNSUPPORTED = {
     "tcp": "middlewares",
     "http.routers.*": "middlewares tls parentRefs observability",
     "tcp.routers.*": "middlewares tls",
-    "http.services.*": "failover highestRandomWeight middlewares",
-    "http.services.*.loadBalancer": _HTTP_LOAD_BALANCER,
-    "http.services.*.weighted": "healthCheck",
-    "http.services.*.mirroring": "healthCheck",
+    "http.services.*": "middlewares",
     "tcp.services.*.loadBalancer": "proxyProtocol terminationDelay",
     "tcp.services.*.loadBalancer.servers.*": "tls",
-    "tcp.services.*.weighted": "healthCheck",
     # Kubernetes documents, by kind.
     "IngressRoute.spec": _SPEC,
     "IngressRoute.spec.routes.*": "middlewares observability",
@@ -81,7 +76,6 @@ _CHILD_PLACES = (
 _ROUTE_KINDS = ("IngressRoute", "IngressRouteTCP", "IngressRouteUDP")
 
 HARMLESS: dict[str, dict[str, frozenset[str]]] = {
-    "http.services.*.loadBalancer": {"strategy": frozenset({"wrr"})},
     **{place: {"strategy": frozenset({"wrr", "RoundRobin"})} for place in _CHILD_PLACES},
     **{f"{kind}.spec": {"ingressClassName": frozenset({"*"})} for kind in _ROUTE_KINDS},
 }

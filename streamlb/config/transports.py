@@ -20,8 +20,9 @@ from streamlb.config.near import nearest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamlb.config.model import Certificate, Config, ServersTransport
+    from streamlb.config.model import Config
     from streamlb.config.reading import Path, Reading
+    from streamlb.config.static import Certificate, ServersTransport
 
 MARK = "-----BEGIN "
 """What PEM text holds and a path does not (RFC 7468)."""

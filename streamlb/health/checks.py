@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from streamlb.config.model import PROTOCOLS, qualify
 
 if TYPE_CHECKING:
-    from streamlb.config.model import Config, HealthCheck, LoadBalancer, Server, ServersTransport
+    from streamlb.config.model import Config, HealthCheck, LoadBalancer, Server
+    from streamlb.config.static import ServersTransport
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 

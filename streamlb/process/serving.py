@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from streamlb.config.model import EntryPoint
+    from streamlb.config.static import EntryPoint
     from streamlb.runtime.snapshot import World
 
 log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ import asyncio
 import gc
 import logging
 import os
+import random
 import signal
 import socket
 import sys
@@ -96,7 +97,14 @@ class Worker:
         options = told.config.log
         programme_log.configure(options.level, options.format, worker=told.worker if told.workers > 1 else None)
         try:
-            runtime = build(told.config, self._registry, worker=told.worker, workers=told.workers, version=told.version)
+            runtime = build(
+                told.config,
+                self._registry,
+                worker=told.worker,
+                workers=told.workers,
+                version=told.version,
+                random=random.random,
+            )
             self._verdicts.adopt(runtime)
             if self._world is None:
                 self._world = World(runtime)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
+from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Selection
 from streamlb.errors import Retry, UpstreamError
 from streamlb.proxy.answers import render_answer
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from streamlb.proxy.http import HttpEntry
     from streamlb.proxy.mirror import MirrorCopy
     from streamlb.proxy.pool import Dialling
+    from streamlb.proxy.replay import Replay
     from streamlb.proxy.upstream import Upstream
     from streamlb.runtime.limits import Limits, Override
     from streamlb.wire.message import RequestHead, ResponseHead
@@ -40,7 +42,8 @@ class Forwarder:
 
     early: body bytes read before a server connection stood. rechunk: the answer ends with its connection, and the
     client gets it chunked, so that its end can be seen. tunnel: a 101 made a relay of the two connections.
-    server_ended: its server has shut its side. queue: where it waits for a place at a server.
+    server_ended: its server has shut its side. sent_at: when the last of the request left, if somebody wants to know.
+    queue: where it waits for a place at a server.
     deadline: when the wait in the queue, or else the whole exchange, must be over, in the loop's time.
     """
 
@@ -55,6 +58,8 @@ class Forwarder:
         "_override",
         "_queue",
         "_rechunk",
+        "_replay",
+        "_sent_at",
         "_server",
         "_server_ended",
         "_service",
@@ -86,6 +91,8 @@ class Forwarder:
         self._dialling: Dialling | None = None
         self._early = b""
         self._rechunk = False
+        self._sent_at = 0.0
+        self._replay: Replay | None = None
         self._copies: list[MirrorCopy] = []
 
     # --- the request -------------------------------------------------------------------------------------------
@@ -97,7 +104,7 @@ class Forwarder:
         self._exchange.begin(client_keeps=keep, idempotent=head.idempotent, has_body=not done)
         self._rechunk = False
         self._early = data
-        self._want = want = Selection(head.fields.cookie)
+        self._want = want = Selection(head.fields.cookie, b"", head)
         table = self._entry.table
         route = table.route(head) if table is not None else None
         if route is None:
@@ -173,6 +180,10 @@ class Forwarder:
         if self._upstream is not None:
             exchange.body_sent = True
             self._upstream.transport.write(data)
+            if self._replay is not None and not self._replay.add(data):
+                self._replay = None
+            if done and cast("Server", self._server).state.latency is not None:
+                self._sent_at = self._entry.loop.time()
         else:
             self._early += data
             if len(self._early) > MAX_EARLY:
@@ -208,8 +219,12 @@ class Forwarder:
         self._dialling = None
         self._upstream = upstream
         head, server = self._head, cast("Server", self._server)
+        if server.state.latency is not None:
+            self._sent_at = self._entry.loop.time()
         line = head.line_below(server.prefix) if server.prefix else head.line
         message = line + self._block(server)
+        if self._want.fallbacks:
+            self._replay = self._entry.replays.begin(self._want.fallbacks, head.fields.framing, self._early)
         if self._early:
             message += self._early
             self._early = b""
@@ -271,7 +286,36 @@ class Forwarder:
                 self._leave_server()
                 self._wait()
                 return
-        self._answer(error.status)
+        if error.retry is not Retry.ALWAYS or not self._fall_back(None):
+            self._answer(error.status)
+
+    def _fall_back(self, status: int | None, *, spare: bool = False) -> bool:
+        """Send the request to a fallback instead of failing with `status` (None: nobody was reached), if there is one.
+
+        spare: the connection that brought the failure may serve another exchange.
+        """
+        replay, self._replay = self._replay, None
+        may = status is None or replay is not None
+        found = fall_back(self._want, status) if may and self._want.fallbacks else None
+        if found is None:
+            if replay is not None:
+                replay.drop()
+            return False
+        if replay is not None:
+            self._early = replay.take()
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            if spare:
+                upstream.release()
+            else:
+                upstream.close()
+        self._service, server = found
+        self._entry.fell_back(self._server, status, server)
+        self._exchange.on_fallback()
+        self._limit(server.limits)
+        self.client.renew()
+        self._reach(server)
+        return True
 
     # --- the answer --------------------------------------------------------------------------------------------
 
@@ -285,6 +329,13 @@ class Forwarder:
             server.watch.answered(head.status)
         exchange, client = self._exchange, self.client
         framing = head.body_framing(self._head.method)
+        latency = cast("Server", self._server).state.latency
+        if latency is not None:
+            latency.add(self._entry.loop.time() - self._sent_at if head.status < 500 else None)
+        if self._replay is not None:
+            spare = done and head.keep_alive and framing != UNTIL_CLOSE and exchange.request_done
+            if self._fall_back(head.status, spare=spare):
+                return
         exchange.on_answer(server_keeps=head.keep_alive, until_close=framing == UNTIL_CLOSE)
         if not done:
             client.renew()
@@ -351,12 +402,14 @@ class Forwarder:
             self._end()
             return
         if loss is Loss.RETRY:
+            self._replay = None  # Empty: a request whose body has left is not repeated.
             self._dialling = upstream.pool.dial(self)
             return
         error = error or UpstreamError(502, "connection closed before the answer was complete")
         self._entry.failed(cast("Server", self._server), error)
         if loss is Loss.REFUSE:
-            self._answer(error.status)
+            if not self._fall_back(error.status):
+                self._answer(error.status)
         else:
             self._drop_copies()
             self._leave_server()
@@ -386,6 +439,7 @@ class Forwarder:
         if self._copies:
             self._drop_copies()
         self._early = b""
+        self._drop_replay()
         self._leave_server()
         self.client.finish(exchange.keeps_client)
 
@@ -452,6 +506,7 @@ class Forwarder:
         self._leave_queue()
         self._drop_copies()
         self._drop_upstream()
+        self._drop_replay()
         self._leave_server()
 
     def on_due(self) -> None:
@@ -472,7 +527,8 @@ class Forwarder:
             if self._server is not None:
                 self._entry.failed(self._server, UpstreamError(504, "no answer in time"))
             self._drop_upstream()
-            self._answer(504)
+            if not self._fall_back(504):
+                self._answer(504)
 
     def on_client_full(self) -> None:
         if self._upstream is not None and not self._upstream.transport.is_closing():
@@ -502,6 +558,11 @@ class Forwarder:
         for copy in self._copies:
             copy.drop()
         self._copies = []
+
+    def _drop_replay(self) -> None:
+        replay, self._replay = self._replay, None
+        if replay is not None:
+            replay.drop()
 
     def _leave_server(self) -> None:
         server, self._server = self._server, None

@@ -17,13 +17,14 @@ from streamlb.proxy.clock import NEVER, Clock
 from streamlb.proxy.downstream import Downstream
 from streamlb.proxy.mirror import Mirrors
 from streamlb.proxy.pool import Pool
+from streamlb.proxy.replay import Replays
 from streamlb.wire.policy import RequestPolicy
 
 if TYPE_CHECKING:
     import asyncio
 
     from streamlb.balance.selection import Server
-    from streamlb.config.model import EntryPoint
+    from streamlb.config.static import EntryPoint
     from streamlb.errors import DownstreamError, UpstreamError
     from streamlb.proxy.live import Live
     from streamlb.routing.router import HttpTable
@@ -64,6 +65,7 @@ class HttpEntry:
         "name",
         "policy",
         "read_timeout",
+        "replays",
         "server_name",
         "trusts_all",
         "wears_out",
@@ -78,6 +80,7 @@ class HttpEntry:
         self.live = live
         self.clock = Clock(loop)
         self.mirrors = Mirrors(self)
+        self.replays = Replays()
         self.gone = 0
         self._throttle = Throttle(LOG_INTERVAL)
         self.server_name = socket.gethostname().encode()
@@ -147,10 +150,21 @@ class HttpEntry:
         # 503 is our own shortage.
         if server.watch is not None and error.status != 503:
             server.watch.failed(error.reason)
+        if server.state.latency is not None:
+            server.state.latency.add(None)
         count = self._throttle.admit((server, error.reason), self.loop.time())
         if count:
             often = f" ({count} times)" if count > 1 else ""
             log.warning("service %s: server %s: %s%s", server.service, server.name, error.reason, often)
+
+    def fell_back(self, failed: Server | None, status: int | None, server: Server) -> None:
+        """A request goes to a fallback instead of being answered with `status` (None: nobody could be reached)."""
+        main = failed.service if failed is not None else ""
+        count = self._throttle.admit((main, status, server.service), self.loop.time())
+        if count:
+            trouble = "cannot be reached" if status is None else f"failed with {status}"
+            often = f" ({count} times)" if count > 1 else ""
+            log.warning("service %s: %s, service %s takes over%s", main, trouble, server.service, often)
 
 
 def request_policy(options: EntryPoint) -> RequestPolicy:

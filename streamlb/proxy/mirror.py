@@ -63,7 +63,7 @@ class Mirrors:
         if len(self.copies_under_way) >= MAX_COPIES or self.backlog > MAX_BACKLOG:
             self.drop(order.name, "too many copies are under way")
             return None
-        want = Selection(head.fields.cookie)
+        want = Selection(head.fields.cookie, b"", head)
         server = order.service.pick(want)
         if server is None:
             self.drop(order.name, "no server is available")

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import ssl
 
     from streamlb.balance.selection import Server, ServerState
-    from streamlb.config.model import Config, ServersTransport
+    from streamlb.config.model import Config
+    from streamlb.config.static import ServersTransport
     from streamlb.net.dial import Dial
     from streamlb.proxy.clock import Clock
     from streamlb.proxy.upstream import Owner

@@ -11,6 +11,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
+from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Selection
 from streamlb.errors import Retry
 from streamlb.net.address import client_ip
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 10
-"""Servers tried for one connection."""
+"""Servers tried for one connection, and again as many of a fallback."""
 PATIENCE = 1.0
 """Seconds of dialling after which we begin to watch whether the client is still there; most dials are over before."""
 HALF_CLOSED_TIMEOUT = 3600.0
@@ -77,6 +78,8 @@ class TcpEntry:
             server.state.failures += 1
             if server.watch is not None:
                 server.watch.failed(error.reason)
+            if server.state.latency is not None:
+                server.state.latency.add(None)
         count = self._throttle.admit((server, error.reason), self.loop.time())
         if count:
             log.warning("service %s: server %s: %s%s", server.service, server.name, error.reason, often(count))
@@ -104,6 +107,7 @@ class TcpConversation:
         "_attempts",
         "_client",
         "_dial",
+        "_dialled_at",
         "_entry",
         "_moved",
         "_pumps",
@@ -133,6 +137,7 @@ class TcpConversation:
         self._attempts = 0
         self._server: Server | None = None
         self._dial: Dial | None = None
+        self._dialled_at = 0.0
         self._queue: Queue | None = None
         self._watching = False
         self._pumps: Pumps | None = None
@@ -184,6 +189,8 @@ class TcpConversation:
         self._server = server
         server.state.active += 1
         server.state.total += 1
+        if server.state.latency is not None:
+            self._dialled_at = self._entry.loop.time()
         timeout = server.state.transport.dial_timeout
         self._dial = dial(self._entry.loop, server.host, server.port, timeout, self._on_dialled)
 
@@ -232,8 +239,11 @@ class TcpConversation:
         self._stop_watching()
         if self._server is not None and self._server.watch is not None:
             self._server.watch.succeeded()
+        latency = self._server.state.latency if self._server is not None else None
+        if latency is not None:
+            latency.add(self._entry.loop.time() - self._dialled_at)
         entry, orders = self._entry, self._want.mirrors
-        taps = entry.mirrors.open(orders) if orders else ()
+        taps = entry.mirrors.open(orders, self._want.hash_key) if orders else ()
         self._pumps = Pumps(entry.loop, entry.workshop, self._client, sock, self, taps)
         self._pumps.start()
 
@@ -242,15 +252,14 @@ class TcpConversation:
         if server is not None:
             self._server = None
             self._entry.failed(server, error)
-            self._want.retry(server)
             server.leave()
-        if error.retry is Retry.ALWAYS and self._attempts < MAX_ATTEMPTS:
-            server = self._service.pick(self._want)
-            if server is not None:
-                self._start_dial(server)
-                return
-            if self._wait():
-                return
+            if error.retry is Retry.ALWAYS:
+                another = self._pick_another(server)
+                if another is not None:
+                    self._start_dial(another)
+                    return
+                if self._wait():
+                    return
         self._give_up()
 
     def _give_up(self) -> None:
@@ -258,6 +267,18 @@ class TcpConversation:
         self._stop_watching()
         self._client.close()
         self.on_end()
+
+    def _pick_another(self, failed: Server) -> Server | None:
+        """Another server of the service or, when it had its tries, one of its fallback."""
+        if self._attempts < MAX_ATTEMPTS:
+            self._want.retry(failed)
+            return self._service.pick(self._want)
+        found = fall_back(self._want)
+        if found is None:
+            return None
+        self._service, server = found
+        self._attempts = 0
+        return server
 
     # --- pumping ----------------------------------------------------------------------------------------------
 

@@ -54,11 +54,11 @@ class TcpMirrors:
         self.dropped = 0
         self._throttle = Throttle(LOG_INTERVAL)
 
-    def open(self, orders: list[MirrorOrder]) -> tuple[TcpMirror, ...]:
+    def open(self, orders: list[MirrorOrder], client: bytes = b"") -> tuple[TcpMirror, ...]:
         """One copy for each order that can be followed."""
         opened = []
         for order in orders:
-            server = order.service.pick(Selection())
+            server = order.service.pick(Selection(b"", client))
             if server is None:
                 self.drop(order.name, "no server is available")
             elif len(self.copies) >= MAX_MIRRORS:

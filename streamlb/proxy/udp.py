@@ -196,7 +196,7 @@ class UdpEntry:
         self._set_timer(now)
         self._upstream.send_first(flow, datagram)
         if flow.want.mirrors:
-            flow.mirrors = self._mirrors.open(flow.want.mirrors, now)
+            flow.mirrors = self._mirrors.open(flow.want.mirrors, now, flow.want.request)
             self._mirrors.feed(flow.mirrors, datagram)
 
     def _close(self, flow: UdpFlow) -> None:

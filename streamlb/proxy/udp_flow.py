@@ -6,9 +6,10 @@ Used by `proxy/udp.py` and `proxy/udp_mirror.py`; specified in docs/architecture
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamlb.balance.selection import Selection
+from streamlb.net.address import client_ip
 from streamlb.net.datagram import Destination
 from streamlb.session.flows import Flow
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from streamlb.balance.selection import Server
+    from streamlb.net.address import IPAddress
     from streamlb.net.datagram import Place
     from streamlb.proxy.udp_mirror import UdpMirror
 
@@ -56,7 +58,7 @@ class UdpFlow(Flow):
     def __init__(self, key: Hashable) -> None:
         super().__init__(key)
         # conversation
-        self.want = Selection()
+        self.want = Selection(b"", b"", UdpClient(key))
         self.mirrors: tuple[UdpMirror, ...] = ()
         self.first: bytes | None = None
         self.resends = 0
@@ -66,6 +68,25 @@ class UdpFlow(Flow):
         self.place: Place | None = None
         self.sock: socket.socket | None = None
         self.held: list[bytes] | None = None
+
+
+class UdpClient:
+    """Who a flow's datagrams come from, told to the walk if it asks. key: the flow's, as `net/datagram.py` gives it."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: Hashable) -> None:
+        self._key = key
+
+    @property
+    def client(self) -> IPAddress:
+        key: Any = self._key
+        # At a wildcard address the key is the client's and the local address.
+        return client_ip(key if isinstance(key[0], str) else key[0])
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Datagrams have no fields."""
+        return []
 
 
 class UdpCounters:

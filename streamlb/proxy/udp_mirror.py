@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from streamlb.balance.selection import MirrorOrder, Server
+    from streamlb.balance.selection import MirrorOrder, Request, Server
     from streamlb.net.datagram import Destination
     from streamlb.proxy.udp_flow import HoldingRoom
 
@@ -74,9 +74,9 @@ class UdpMirrors:
     def __len__(self) -> int:
         return len(self._open)
 
-    def open(self, orders: list[MirrorOrder], now: float) -> tuple[UdpMirror, ...]:
+    def open(self, orders: list[MirrorOrder], now: float, client: Request | None = None) -> tuple[UdpMirror, ...]:
         """One mirror for each order that can be followed."""
-        opened = (self._open_one(order, now) for order in orders)
+        opened = (self._open_one(order, now, client) for order in orders)
         return tuple(mirror for mirror in opened if mirror is not None)
 
     def feed(self, mirrors: tuple[UdpMirror, ...], datagram: bytes) -> None:
@@ -101,8 +101,8 @@ class UdpMirrors:
             self._close_one(mirror)
         return shed
 
-    def _open_one(self, order: MirrorOrder, now: float) -> UdpMirror | None:
-        server = order.service.pick(Selection())
+    def _open_one(self, order: MirrorOrder, now: float, client: Request | None) -> UdpMirror | None:
+        server = order.service.pick(Selection(b"", b"", client))
         if server is None:
             self._drop(order.name, "no server is available")
             return None

@@ -13,6 +13,7 @@ import logging
 import select
 from typing import TYPE_CHECKING
 
+from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Server
 from streamlb.net.datagram import ABSENT, connect
 from streamlb.observe.throttle import Throttle
@@ -71,8 +72,8 @@ class UdpUpstream:
 
     def begin(self, flow: UdpFlow, now: float) -> bool:
         """Pick a server and lead the flow there, passing over those known not to be there; whether one was found."""
-        for _ in range(MAX_PICKS):
-            server = self._pick(flow.want)
+        server = self._pick(flow.want)
+        for attempt in range(1, MAX_PICKS + 1):
             if server is None:
                 break
             try:
@@ -82,7 +83,10 @@ class UdpUpstream:
                 if error.errno not in ABSENT:
                     self._on_shortage(error)
                     return False
+            # The last try is the fallback's, if there is one.
+            found = fall_back(flow.want) if attempt == MAX_PICKS - 1 else None
             flow.want.retry(server)
+            server = found[1] if found is not None else self._pick(flow.want)
         self.counters.unserved += 1
         self.complain("no server to send UDP datagrams to")
         return False
@@ -95,6 +99,7 @@ class UdpUpstream:
         table = self._world.runtime.entry_points.get(self._name)
         if table is None or table.udp is None:
             return None
+        want.begin_again()
         server = table.udp.pick(want)
         if server is None and want.avoid:
             # Everybody has refused before: perhaps one is back. It stays the same flow, which mirrors count once.

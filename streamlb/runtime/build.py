@@ -10,38 +10,56 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from streamlb.balance.failover import Failover
+from streamlb.balance.hashing import Draws
+from streamlb.balance.overrides import Overridden, by_cookie, by_header
 from streamlb.balance.queue import Queue
 from streamlb.balance.quota import Quota
-from streamlb.balance.selection import MirrorOrder, Server
+from streamlb.balance.selection import FallbackOrder, MirrorOrder, Server
 from streamlb.balance.sticky import Attributes, Sticky, cookie_name
 from streamlb.balance.tree import Balancer, Child, Mirror
-from streamlb.config.model import PROTOCOLS, ServersTransport, bare, provider_of, qualify
+from streamlb.config.model import PROTOCOLS, bare, provider_of, qualify
+from streamlb.config.static import ServersTransport
 from streamlb.errors import InternalError
 from streamlb.routing.router import HttpTable, Router, TcpTable
 from streamlb.runtime.limits import ANY_TIME, Limits, Override
 from streamlb.runtime.snapshot import EntryPointTable, Runtime
+from streamlb.runtime.strategies import Strategies
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from streamlb.balance.selection import Node, ServerState
+    from streamlb.balance.strategy import Strategy
     from streamlb.balance.tree import TreeNode
     from streamlb.config import model
     from streamlb.runtime.registry import Registry, Renewal, Transport
 
+MAX_REPEATED_BODY = 1024 * 1024
+"""Bytes of a request's body kept for a fallback, where the configuration says -1."""
 MAX_DEPTH = 100
 """Services below one another. A named limit, so that no pick can exhaust the stack."""
 
 
-def build(config: model.Config, registry: Registry, *, worker: int = 0, workers: int = 1, version: int = 1) -> Runtime:
+def build(
+    config: model.Config,
+    registry: Registry,
+    *,
+    worker: int = 0,
+    workers: int = 1,
+    version: int = 1,
+    random: Callable[[], float] | None = None,
+) -> Runtime:
     """Compile `config` for worker number `worker` of `workers`.
 
+    random: numbers in [0, 1) for the strategies that draw lots; without it the same row each time.
     Takes over from `registry` what survives a reload. Raises InternalError with the registry unchanged.
     """
     renewal = registry.renew()
     services: dict[tuple[str, str], Node] = {}
     for protocol in PROTOCOLS:
-        trees = _Trees(protocol, config, renewal, worker, workers)
+        strategies = Strategies(worker, workers, random or Draws(worker))
+        trees = _Trees(protocol, config, renewal, strategies)
         for name in config.section(protocol).services:
             services[protocol, name] = trees.node(name)
     entry_points = {name: _table(name, config, services) for name in config.entry_points}
@@ -55,15 +73,14 @@ def build(config: model.Config, registry: Registry, *, worker: int = 0, workers:
 class _Trees:
     """The services of one protocol in the making; a service that two parents share is one node."""
 
-    __slots__ = ("_config", "_heights", "_open", "_protocol", "_renewal", "_services", "_worker", "_workers", "nodes")
+    __slots__ = ("_config", "_heights", "_open", "_protocol", "_renewal", "_services", "_strategies", "nodes")
 
-    def __init__(self, protocol: str, config: model.Config, renewal: Renewal, worker: int, workers: int) -> None:
+    def __init__(self, protocol: str, config: model.Config, renewal: Renewal, strategies: Strategies) -> None:
         self._protocol = protocol
         self._config = config
         self._services = config.section(protocol).services
         self._renewal = renewal
-        self._worker = worker
-        self._workers = workers
+        self._strategies = strategies
         self._open: list[str] = []
         self._heights: dict[str, int] = {}
         self.nodes: dict[str, TreeNode] = {}
@@ -94,33 +111,59 @@ class _Trees:
 
     def _make(self, name: str, service: model.Service) -> TreeNode:
         if service.load_balancer is not None:
-            balancer = service.load_balancer
-            limits = self._limits(self._transport(name, balancer)).under(service.timeouts)
-            queue = _queue(name, balancer, limits)
-            return self._balancer(name, self._servers(name, balancer, limits, queue), balancer.sticky, queue)
+            configured = service.load_balancer
+            limits = self._limits(self._transport(name, configured)).under(service.timeouts)
+            queue = _queue(name, configured, limits)
+            servers = self._servers(name, configured, limits, queue)
+            return self._balancer(name, configured, servers, self._strategies.of_servers(configured, servers), queue)
         if service.weighted is not None:
-            children = [
-                Child(bare(child.name), self.node(qualify(child.name, name)), child.weight)
-                for child in service.weighted.services
-            ]
-            return self._balancer(name, children, service.weighted.sticky)
+            children = self._children(name, service.weighted.services)
+            balancer = self._balancer(name, service.weighted, children, self._strategies.rotation(children))
+            return self._overridden(name, balancer, service.weighted.overrides)
+        if service.highest_random_weight is not None:
+            hashed = service.highest_random_weight
+            children = self._children(name, hashed.services)
+            return self._balancer(name, hashed, children, self._strategies.rendezvous(children, hashed.hash_by))
+        if service.failover is not None:
+            return self._failover(name, service.failover)
         if service.mirroring is not None:
             return self._mirror(name, service.mirroring)
         raise InternalError(f"{self._protocol} service {name} is of no kind")
 
+    def _children(self, name: str, configured: list[model.WeightedChild]) -> list[Child]:
+        return [Child(bare(child.name), self.node(qualify(child.name, name)), child.weight) for child in configured]
+
     def _balancer(
-        self, name: str, children: list[Child], sticky: model.Sticky | None, queue: Queue | None = None
+        self,
+        name: str,
+        configured: model.LoadBalancer | model.Weighted | model.HighestRandomWeight,
+        children: list[Child],
+        strategy: Strategy[TreeNode],
+        queue: Queue | None = None,
     ) -> Balancer:
+        sticky = getattr(configured, "sticky", None) if self._protocol == "http" else None
         balancer = Balancer(
             name,
             children,
-            sticky=_sticky(name, children, sticky.cookie) if sticky and self._protocol == "http" else None,
+            sticky=_sticky(name, children, sticky.cookie) if sticky else None,
+            strategy=strategy,
             queue=queue,
-            worker=self._worker,
-            workers=self._workers,
+            fail_open=configured.on_all_down == "failOpen",
         )
         self._renewal.resume(self._protocol, balancer)
         return balancer
+
+    def _overridden(self, name: str, balancer: Balancer, overrides: list[model.Override]) -> TreeNode:
+        if not overrides or self._protocol != "http":
+            return balancer
+        made = []
+        for override in overrides:
+            node = self.node(qualify(override.service, name))
+            if override.header is not None:
+                made.append((by_header(override.header.name, override.header.value), node))
+            elif override.cookie is not None:
+                made.append((by_cookie(override.cookie.name, override.cookie.value), node))
+        return Overridden(balancer, made)
 
     def _servers(self, service: str, balancer: model.LoadBalancer, limits: Limits, queue: Queue | None) -> list[Child]:
         children = []
@@ -168,11 +211,28 @@ class _Trees:
                 mirrors.append((order, self._quota(name, target, mirror.percent)))
         return Mirror(name, self.node(qualify(mirroring.service, name)), mirrors)
 
+    def _failover(self, name: str, failover: model.Failover) -> Failover:
+        main = self.node(qualify(failover.service, name))
+        fallback = self.node(qualify(failover.fallback, name))
+        statuses: frozenset[int] = frozenset()
+        size = MAX_REPEATED_BODY
+        if failover.errors is not None and self._protocol == "http":
+            statuses = _statuses(failover.errors.status)
+            configured = failover.errors.max_request_body_bytes
+            size = configured if configured >= 0 else size
+        return Failover(name, main, fallback, FallbackOrder(name, fallback, statuses, size))
+
     def _quota(self, service: str, mirror: str, percent: int) -> Quota:
         def make() -> Quota:
-            return Quota(percent, self._worker, self._workers)
+            return Quota(percent, self._strategies.worker, self._strategies.workers)
 
         return self._renewal.quota(self._protocol, service, mirror, percent, make)
+
+
+def _statuses(texts: list[str]) -> frozenset[int]:
+    """All statuses of a list such as `500-504`, `429`."""
+    ranges = [(int(first), int(last or first)) for first, _, last in (text.partition("-") for text in texts)]
+    return frozenset(status for first, last in ranges for status in range(first, last + 1))
 
 
 def _queue(service: str, balancer: model.LoadBalancer, limits: Limits) -> Queue | None:

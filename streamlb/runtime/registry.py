@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from streamlb.balance.selection import ServerState
+from streamlb.balance.strategy import Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamlb.balance.quota import Quota
-    from streamlb.balance.strategy import Rotation
     from streamlb.balance.tree import Balancer
-    from streamlb.config.model import ServersTransport, TcpServersTransport
+    from streamlb.config.static import ServersTransport, TcpServersTransport
 
     Transport = ServersTransport | TcpServersTransport
 
@@ -75,12 +75,15 @@ class Renewal:
 
     def resume(self, protocol: str, balancer: Balancer) -> None:
         """Let the balancer's rotation go on where its predecessor stands, if children and weights are the same."""
+        rotation = balancer.strategy
+        if not isinstance(rotation, Rotation):
+            return
         key = (protocol, balancer.name)
         names = tuple(child.name for child in balancer.children)
         former_names, former = self._registry._rotations.get(key, ((), None))
-        if former is not None and former_names == names and former.shape == balancer.rotation.shape:
-            balancer.rotation.resume(former)
-        self._rotations[key] = (names, balancer.rotation)
+        if former is not None and former_names == names and former.shape == rotation.shape:
+            rotation.resume(former)
+        self._rotations[key] = (names, rotation)
 
     def quota(self, protocol: str, service: str, mirror: str, percent: int, make: Callable[[], Quota]) -> Quota:
         """The quota of a mirror, the known one if its percentage is the same."""

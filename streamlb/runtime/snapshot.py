@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from streamlb.balance.selection import Node
-    from streamlb.config.model import Config, EntryPoint
+    from streamlb.config.model import Config
+    from streamlb.config.static import EntryPoint
     from streamlb.routing.router import HttpTable, TcpTable
 
 

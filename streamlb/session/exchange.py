@@ -76,6 +76,12 @@ class Exchange:
         self.server_keeps = server_keeps and not until_close
         self.until_close = until_close
 
+    def on_fallback(self) -> None:
+        """Another service gets the request, before anything was answered."""
+        self.body_sent = False
+        self.dials = 0
+        self.stale_retries = 0
+
     def on_dial_failed(self) -> bool:
         """Whether another server may be tried: nothing was sent, so the method does not matter."""
         self.dials += 1

@@ -15,21 +15,23 @@ from unittest import mock
 
 from streamlb.config.model import (
     Config,
+    HttpSection,
+    LoadBalancer,
+    MirrorChild,
+    Mirroring,
+    Router,
+    Server,
+    Service,
+    Timeouts,
+)
+from streamlb.config.static import (
     EntryPoint,
     EntryPointHttp,
     EntryPointTransport,
     ForwardedHeaders,
     ForwardingTimeouts,
-    HttpSection,
-    LoadBalancer,
-    MirrorChild,
-    Mirroring,
     RespondingTimeouts,
-    Router,
-    Server,
     ServersTransport,
-    Service,
-    Timeouts,
 )
 from streamlb.net.tasks import spawn
 from streamlb.proxy import clock
@@ -176,6 +178,7 @@ async def _serving(config: Config, host: str) -> AsyncIterator[Engine]:
     await until_async(lambda: not live and not engine.watched, 5, "the engine lets go of everything")
     assert engine.active == 0
     assert entry.mirrors.backlog == 0
+    assert entry.replays.held == 0
 
 
 async def off_loop(work: Callable[..., T], *args: Any, **options: Any) -> T:

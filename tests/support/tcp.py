@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from streamlb.balance.selection import MirrorOrder, Selection, Server
-from streamlb.config.model import TcpServersTransport
+from streamlb.config.static import TcpServersTransport
 from streamlb.net.address import Address, bind, client_ip
 from streamlb.net.listener import Acceptor
 from streamlb.proxy.live import Live

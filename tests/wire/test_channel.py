@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlb.config.model import Config, EntryPoint, LoadBalancer, Router, Server, Service, Sticky
+from streamlb.config.model import Config, LoadBalancer, Router, Server, Service, Sticky
+from streamlb.config.static import EntryPoint
 from streamlb.process.channel import (
     MAX_FRAME,
     Channel,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streamlb.config.model import HealthCheck, ServersTransport
+from streamlb.config.model import HealthCheck
+from streamlb.config.static import ServersTransport
 from streamlb.health.checks import Check, Result
 from streamlb.health.connect import MAX_LOOKUPS, resolve
 from streamlb.health.prober import probe

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from streamlb.config.model import LoadBalancer, Queue, RespondingTimeouts, Server, Service, Timeouts
+from streamlb.config.model import LoadBalancer, Queue, Server, Service, Timeouts
+from streamlb.config.static import RespondingTimeouts
 from tests.support.engine import beside, http_engine, mirrored, off_loop, patience, url
 from tests.support.http import After, Client, elapsed, http_get, ok, parse_replies, raw_http, recording
 from tests.support.loops import no_descriptor_leak, on_both_loops

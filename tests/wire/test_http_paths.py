@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamlb.config.model import EncodedCharacters, EntryPointHttp, ForwardedHeaders, LoadBalancer, Server, Service
+from streamlb.config.model import LoadBalancer, Server, Service
+from streamlb.config.static import EncodedCharacters, EntryPointHttp, ForwardedHeaders
 from tests.support.engine import http_engine, mirrored, off_loop, url
 from tests.support.http import http_get, parse_replies, raw_http, recording
 from tests.support.loops import on_both_loops

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streamlb.config.model import Certificate, ForwardingTimeouts, ServersTransport
+from streamlb.config.static import Certificate, ForwardingTimeouts, ServersTransport
 from tests.support.certificates import authority, local_pair, secure_recording
 from tests.support.engine import beside, http_engine, off_loop, secure
 from tests.support.http import After, Client, http_get, ok, raw_http, recording

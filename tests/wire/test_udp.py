@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from streamlb.balance.selection import MirrorOrder, Selection, Server
-from streamlb.config.model import Config, EntryPoint, UdpOptions
+from streamlb.config.model import Config
+from streamlb.config.static import EntryPoint, UdpOptions
 from streamlb.net import datagram
 from streamlb.net.resolve import Resolver
 from streamlb.proxy import udp_upstream

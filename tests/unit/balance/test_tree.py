@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamlb.balance.hashing import Rendezvous, client_key
 from streamlb.balance.quota import Quota
 from streamlb.balance.selection import MirrorOrder, Selection, Server
 from streamlb.balance.sticky import Attributes, Sticky, token
@@ -462,3 +463,89 @@ def test_what_was_set_leads_back(children: list[int], data: st.DataObject) -> No
         name, cookies = ask(app)
         if name != "None":
             assert ask(app, cookies[0].partition(b";")[0]) == (name, [])
+
+
+# --- nobody up ---
+
+
+def fail_open(name: str, *children: tuple[TreeNode, int], cookie: str = "") -> Balancer:
+    edges = [Child(node.name, node, weight) for node, weight in children]
+    sticky = Sticky(cookie, [(edge.name, edge.node) for edge in edges], Attributes()) if cookie else None
+    return Balancer(name, edges, sticky=sticky, fail_open=True)
+
+
+def down(*servers: Server) -> None:
+    for each in servers:
+        each.set_up(False)
+
+
+def test_failing_open_picks_among_all_by_weight_and_is_still_down() -> None:
+    a, b, c = server("a"), server("b"), server("drained")
+    app = fail_open("app", (a, 1), (b, 2), (c, 0))
+    down(a, b)
+    assert (app.up, names(app, 6)) == (False, "a b b a b b")
+    b.set_up(True)
+    assert (app.up, names(app, 3)) == (True, "b b b")
+    down(b)
+    want = Selection()
+    want.retry(a)
+    want.retry(b)
+    assert app.pick(want) is None
+    assert not want.fail_open
+
+
+def test_failing_open_below_a_service_that_does_not() -> None:
+    a, b = server("a"), server("b")
+    app = mirror("m", balancer("w", (fail_open("open", (a, 1)), 1), (balancer("shut", (b, 1)), 1)))
+    assert app.opens
+    down(a, b)
+    assert names(app, 4) == "a a a a"
+    b.set_up(True)
+    assert names(app, 2) == "b b"
+
+
+def test_failing_open_above_services_that_do_not() -> None:
+    a, b = server("a"), server("b")
+    app = fail_open("w", (balancer("one", (a, 1)), 1), (balancer("other", (b, 1)), 1))
+    down(a, b)
+    assert names(app, 4) == "a b a b"
+
+
+def test_failing_open_with_nobody_to_open_to() -> None:
+    assert fail_open("empty").pick(Selection()) is None
+    drained = server("drained")
+    app = fail_open("app", (drained, 0))
+    down(drained)
+    assert app.pick(Selection()) is None
+
+
+def test_a_session_stays_while_everybody_is_down() -> None:
+    a, b = server("a"), server("b")
+    app = fail_open("app", (a, 1), (b, 1), cookie="c")
+    down(a, b)
+    want = Selection(f"c={token('b')}".encode())
+    assert [app.pick(want), app.pick(want)] == [b, b]
+    assert want.cookies == []
+
+
+# --- other strategies ---
+
+
+def test_stickiness_with_another_strategy() -> None:
+    servers = [server(name) for name in "abc"]
+    edges = [Child(each.name, each, 1) for each in servers]
+    sticky: Sticky[TreeNode] = Sticky("c", [(edge.name, edge.node) for edge in edges], Attributes())
+    strategy: Rendezvous[TreeNode] = Rendezvous([(each.name, each, 1) for each in servers], client_key)
+    app = Balancer("app", edges, sticky=sticky, strategy=strategy)
+    want = Selection(b"", b"somebody")
+    first = app.pick(want)
+    assert first is not None
+    assert want.cookies == [sticky.cookies[first]]
+    other = next(each for each in servers if each is not first)
+    bound = Selection(f"c={token(other.name)}".encode(), b"somebody")
+    assert app.pick(bound) is other
+    other.set_up(False)
+    assert app.pick(bound) is first
+    second = strategy.upcoming(want)[1]
+    want.retry(first)
+    assert app.pick(want) is second

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamlb.config.model import RespondingTimeouts
+from streamlb.config.static import RespondingTimeouts
 from tests.unit.config.asking import config_of, lines_of
 
 

@@ -19,7 +19,8 @@ from streamlb.config.kinds import (
     shorten,
     words_of,
 )
-from streamlb.config.model import Config, Cookie, Duration, Percent, Router, Sticky
+from streamlb.config.model import Config, Cookie, Router, Sticky
+from streamlb.config.static import Duration, Percent
 from tests.unit.config.asking import tree_of
 
 

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamlb.config.model import (
-    Config,
-    EntryPoint,
-    Service,
-    bare,
-    provider_of,
-    qualify,
-    resolve,
-    to_camel,
-)
+from streamlb.config.model import Config, Service, bare, provider_of, qualify, resolve
+from streamlb.config.static import EntryPoint, to_camel
 
 
 @pytest.mark.parametrize(

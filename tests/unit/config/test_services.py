@@ -25,15 +25,15 @@ def test_every_kind_at_any_depth() -> None:
 @pytest.mark.parametrize(
     ("body", "line"),
     [
-        ("{}", "4:5 http.services.s | the service has no kind | one of loadBalancer, weighted, mirroring"),
+        (
+            "{}",
+            "4:5 http.services.s | the service has no kind | one of loadBalancer, weighted, "
+            "highestRandomWeight, failover, mirroring",
+        ),
         (
             "{weighted: {}, mirroring: {service: app}}",
             "4:5 http.services.s | a service is of one kind, this one has `weighted` and `mirroring` | "
             "make two services",
-        ),
-        (
-            "{failover: {service: app}}",
-            "4:9 http.services.s.failover | Traefik's `failover` is not supported by streamlb yet | ",
         ),
         (
             "{loadbalancr: {}}",

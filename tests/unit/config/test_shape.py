@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamlb.config.model import Config, EntryPoint, Log
+from streamlb.config import traefik
+from streamlb.config.model import Config
+from streamlb.config.static import EntryPoint, Log
 from tests.unit.config.asking import WEB, config_of, lines_of
 
 ONE = WEB + "http:\n  services:\n    app: {loadBalancer: {servers: [{url: 'http://a'}]}}\n"
@@ -147,11 +149,14 @@ def test_a_misspelt_key_beside_the_right_one_hides_nothing() -> None:
     ]
 
 
-def test_what_traefik_writes_for_what_streamlb_does_anyway_is_fine() -> None:
-    text = ONE.replace("loadBalancer: {", "loadBalancer: {strategy: wrr, ")
+def test_what_traefik_writes_for_what_streamlb_does_anyway_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "http.services.*.loadBalancer"
+    monkeypatch.setitem(traefik.UNSUPPORTED, place, {"colour": "colour"})
+    monkeypatch.setitem(traefik.HARMLESS, place, {"colour": frozenset({"grey"})})
+    text = ONE.replace("loadBalancer: {", "loadBalancer: {colour: grey, ")
     assert lines_of(text) == []
-    [line] = lines_of(text.replace("wrr", "p2c"))
-    assert "Traefik's `strategy` is not supported by streamlb yet" in line
+    [line] = lines_of(text.replace("grey", "red"))
+    assert "Traefik's `colour` is not supported by streamlb yet" in line
 
 
 def test_aliased_values_are_checked_once() -> None:

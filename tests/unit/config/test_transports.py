@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streamlb.config import check
-from streamlb.config.model import Certificate, ServersTransport
+from streamlb.config.static import Certificate, ServersTransport
 from streamlb.config.transports import PemFault
 from streamlb.errors import ConfigError
 from tests.unit.config.asking import WEB, config_of, line_of, lines_of, notes_of

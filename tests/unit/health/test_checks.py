@@ -13,11 +13,11 @@ from streamlb.config.model import (
     LoadBalancer,
     Section,
     Server,
-    ServersTransport,
     Service,
     TcpSection,
     Weighted,
 )
+from streamlb.config.static import ServersTransport
 from streamlb.health.checks import plan
 
 

@@ -7,29 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from streamlb.balance.failover import Failover
 from streamlb.balance.selection import Selection, Server
 from streamlb.balance.tree import Balancer, Mirror
 from streamlb.config.model import (
     Config,
     Cookie,
-    EntryPoint,
+    Criterion,
+    FailoverErrors,
     HttpSection,
     LoadBalancer,
     MirrorChild,
     Mirroring,
+    Override,
     Router,
     Section,
-    ServersTransport,
     Service,
     Sticky,
     TcpSection,
-    TcpServersTransport,
     Weighted,
     WeightedChild,
 )
+from streamlb.config.model import Failover as ConfiguredFailover
 from streamlb.config.model import Server as ConfiguredServer
+from streamlb.config.static import EntryPoint, ServersTransport, TcpServersTransport
 from streamlb.errors import InternalError
-from streamlb.runtime.build import MAX_DEPTH, build
+from streamlb.runtime.build import MAX_DEPTH, MAX_REPEATED_BODY, build
 from streamlb.runtime.registry import Registry
 from tests.unit.routing.rules import Ask
 
@@ -443,6 +446,43 @@ def test_nodes_are_of_the_tree() -> None:
     world = build(http({"a": urls("http://a"), "m": mirroring("a")}), Registry())
     assert isinstance(world.services["http", "a"], Balancer)
     assert isinstance(world.services["http", "m"], Mirror)
+
+
+def test_failover() -> None:
+    errors = FailoverErrors(status=["429", "500-502"])
+    services = {
+        "app": Service(failover=ConfiguredFailover(service="a", fallback="b", errors=errors)),
+        "large": Service(
+            failover=ConfiguredFailover(
+                service="a", fallback="app", errors=FailoverErrors(status=["503"], max_request_body_bytes=0)
+            )
+        ),
+        "a": urls("http://a"),
+        "b": urls("http://b"),
+    }
+    world = build(http(services), Registry())
+    app, large = world.services["http", "app"], world.services["http", "large"]
+    assert isinstance(app, Failover)
+    assert isinstance(large, Failover)
+    assert app.order.statuses == {429, 500, 501, 502}
+    assert (app.order.max_body_size, large.order.max_body_size) == (MAX_REPEATED_BODY, 0)
+    assert (app.order.service, large.order.service) == (world.services["http", "b"], app)
+    assert picked(app) == ["http://a"]
+
+
+def test_overrides() -> None:
+    service = weighted(("a", 1), ("b", 0))
+    assert service.weighted is not None
+    service.weighted.overrides = [
+        Override(service="b", cookie=Criterion(name="canary", value="always")),
+        Override(service="b@file", header=Criterion(name="X-Canary")),
+    ]
+    world = build(http({"app": service, "a": urls("http://a"), "b": urls("http://b")}), Registry())
+    app = world.services["http", "app"]
+    assert picked(app, 2) == ["http://a", "http://a"]
+    assert picked(app, 2, b"canary=always") == ["http://b", "http://b"]
+    asked = Selection(b"", b"", Ask(headers=[(b"x-canary", b"1")]))
+    assert str(app.pick(asked)) == "Server(http://b)"
 
 
 def test_rules_are_read_in_their_routers_syntax() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from streamlb.balance.quota import Quota
 from streamlb.balance.selection import Selection, Server
 from streamlb.balance.tree import Balancer, Child
-from streamlb.config.model import ServersTransport
+from streamlb.config.static import ServersTransport
 from streamlb.runtime.registry import Registry
 
 PLAIN = ServersTransport()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from streamlb.config.model import Config, EntryPoint
+from streamlb.config.model import Config
+from streamlb.config.static import EntryPoint
 from streamlb.runtime.snapshot import EntryPointTable, Runtime, World
 
 

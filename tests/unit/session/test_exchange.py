@@ -70,3 +70,14 @@ def test_a_new_request_begins_anew(losses: list[bool]) -> None:
     exchange.begin(client_keeps=True, idempotent=True, has_body=False)
     fresh = begun()
     assert all(getattr(exchange, name) == getattr(fresh, name) for name in Exchange.__slots__)
+
+
+def test_a_fallback_has_tries_of_its_own() -> None:
+    exchange = Exchange()
+    for _ in range(MAX_SERVERS_TRIED):
+        tried = exchange.on_dial_failed()
+    assert not tried
+    exchange.body_sent = True
+    exchange.on_fallback()
+    assert exchange.on_dial_failed()
+    assert exchange.on_loss(clean=True, reused=True) is Loss.RETRY
