@@ -15,6 +15,7 @@ import struct
 from typing import TYPE_CHECKING, Final, cast
 
 from streamlb.errors import DownstreamError
+from streamlb.net.address import client_ip
 from streamlb.net.outgoing import count_untaken
 from streamlb.proxy.answers import render_answer
 from streamlb.proxy.clock import NEVER
@@ -104,7 +105,7 @@ class Downstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
-        self.peer = peer[0].removeprefix("::ffff:").partition("%")[0] if peer else "0.0.0.0"
+        self.peer = str(client_ip(peer)) if peer else "0.0.0.0"
         self.trusted = self.entry.trusts(self.peer)
         self.entry.opened(self)
         self._opened_at = self.entry.clock.now
