@@ -54,7 +54,6 @@ class Retry(enum.Enum):
     """Whether the same request may be tried again on another server."""
 
     NEVER = "never"
-    IF_UNSENT = "if unsent"
     ALWAYS = "always"
 
 

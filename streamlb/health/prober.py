@@ -19,7 +19,7 @@ from streamlb.health.connect import ProbeError, ShortageError
 from streamlb.health.http_probe import probe_http
 from streamlb.health.plain_probe import probe_tcp, probe_udp
 from streamlb.net.tasks import spawn
-from streamlb.observe.throttle import Throttle
+from streamlb.observe.throttle import Throttle, often
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,8 +227,7 @@ class Prober:
         """A probe could not be made; nothing is known of the server, so nothing changes."""
         count = self._throttle.admit(reason, asyncio.get_running_loop().time())
         if count:
-            often = f" ({count} times)" if count > 1 else ""
-            log.error("service %s: server %s cannot be checked: %s%s", check.key[1], check.key[2], reason, often)
+            log.error("service %s: server %s cannot be checked: %s%s", check.key[1], check.key[2], reason, often(count))
 
 
 async def probe(check: Check) -> Result:

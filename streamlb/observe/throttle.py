@@ -15,6 +15,11 @@ MAX_KEYS: Final = 256
 """Complaints told apart at once; when there are more, all are forgotten and begin anew."""
 
 
+def often(count: int) -> str:
+    """What a line says at its end when it stands for more than one occurrence."""
+    return f" ({count} times)" if count > 1 else ""
+
+
 class Throttle:
     """At most one line per `interval` seconds for each key."""
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from streamlb.health.verdicts import Verdicts
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
-from streamlb.observe.throttle import Throttle
+from streamlb.observe.throttle import Throttle, often
 from streamlb.process.channel import Channel, Configure, Drain, Drained, Ejected, Failed, Health, Listen, Ready
 from streamlb.process.serving import Serving, serve
 from streamlb.proxy.pool import prepare, retire
@@ -145,8 +145,7 @@ class Worker:
         message = context.get("message", "an exception reached the event loop")
         count = self._throttle.admit((message, type(error)), self._loop.time())
         if count:
-            often = f" ({count} times)" if count > 1 else ""
-            log.error("internal error: %s%s", message, often, exc_info=error)
+            log.error("internal error: %s%s", message, often(count), exc_info=error)
 
 
 def new_loop() -> asyncio.AbstractEventLoop:

@@ -12,7 +12,7 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Final
 
-from streamlb.observe.throttle import Throttle
+from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.clock import NEVER, Clock
 from streamlb.proxy.downstream import Downstream
 from streamlb.proxy.mirror import Mirrors
@@ -142,8 +142,7 @@ class HttpEntry:
         """A request was answered 503 for want of a place at a server."""
         count = self._throttle.admit((service, reason), self.loop.time())
         if count:
-            often = f" ({count} times)" if count > 1 else ""
-            log.warning("service %s: all servers have their maxConnections, %s%s", service, reason, often)
+            log.warning("service %s: all servers have their maxConnections, %s%s", service, reason, often(count))
 
     def failed(self, server: Server, error: UpstreamError) -> None:
         server.state.failures += 1
@@ -154,8 +153,7 @@ class HttpEntry:
             server.state.latency.add(None)
         count = self._throttle.admit((server, error.reason), self.loop.time())
         if count:
-            often = f" ({count} times)" if count > 1 else ""
-            log.warning("service %s: server %s: %s%s", server.service, server.name, error.reason, often)
+            log.warning("service %s: server %s: %s%s", server.service, server.name, error.reason, often(count))
 
     def fell_back(self, failed: Server | None, status: int | None, server: Server) -> None:
         """A request goes to a fallback instead of being answered with `status` (None: nobody could be reached)."""
@@ -163,8 +161,7 @@ class HttpEntry:
         count = self._throttle.admit((main, status, server.service), self.loop.time())
         if count:
             trouble = "cannot be reached" if status is None else f"failed with {status}"
-            often = f" ({count} times)" if count > 1 else ""
-            log.warning("service %s: %s, service %s takes over%s", main, trouble, server.service, often)
+            log.warning("service %s: %s, service %s takes over%s", main, trouble, server.service, often(count))
 
 
 def request_policy(options: EntryPoint) -> RequestPolicy:

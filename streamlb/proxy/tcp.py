@@ -16,7 +16,7 @@ from streamlb.balance.selection import Selection
 from streamlb.errors import Retry
 from streamlb.net.address import client_ip
 from streamlb.net.dial import dial
-from streamlb.observe.throttle import Throttle
+from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.clock import NEVER, Clock
 from streamlb.proxy.pump import Pumps, reset_on_close, workshop
 from streamlb.proxy.tcp_mirror import TcpMirrors
@@ -90,10 +90,6 @@ class TcpEntry:
         if count:
             trouble = "has a place" if full else "can be reached"
             log.warning("router %s: no server of service %s %s%s", router, service, trouble, often(count))
-
-
-def often(count: int) -> str:
-    return f" ({count} times)" if count > 1 else ""
 
 
 class TcpConversation:

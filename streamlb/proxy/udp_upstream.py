@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Server
 from streamlb.net.datagram import ABSENT, connect
-from streamlb.observe.throttle import Throttle
+from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.udp_flow import HoldingRoom, UdpCounters, destination_of
 from streamlb.proxy.udp_mirror import UdpMirrors
 
@@ -68,7 +68,7 @@ class UdpUpstream:
         """Log a line about what clients can cause at will, at a bounded rate."""
         count = self._throttle.admit((trouble, *details), self._loop.time())
         if count:
-            log.warning("entry point %s: %s%s", self._name, trouble % details, f" ({count} times)" if count > 1 else "")
+            log.warning("entry point %s: %s%s", self._name, trouble % details, often(count))
 
     def begin(self, flow: UdpFlow, now: float) -> bool:
         """Pick a server and lead the flow there, passing over those known not to be there; whether one was found."""

@@ -48,10 +48,6 @@ class Route:
         return f"Route({self.name})"
 
 
-HttpRoute = Route
-TcpRoute = Route
-
-
 class Router(NamedTuple):
     """A router to be put into a table; `priority` 0 means the length of the rule, `syntax` is `v3` or `v2`."""
 
