@@ -15,8 +15,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from annotated_types import Ge, Le
 
 from streamlb.config.duration import EXAMPLES
+from streamlb.config.naming import Derived, to_camel
 from streamlb.config.near import did_you_mean
-from streamlb.config.static import OneOrMany, Seconds, to_camel
+from streamlb.config.static import OneOrMany, Seconds
 from streamlb.config.tree import Mapping, Node, Scalar, Sequence
 
 MAX_SHOWN = 60  # characters of a user's value in a message
@@ -26,7 +27,12 @@ MAX_SHOWN = 60  # characters of a user's value in a message
 def fields_of(cls: Any) -> dict[str, Any]:
     """YAML's keys of a dataclass with their types, in the class's order."""
     hints = get_type_hints(cls, include_extras=True)
-    return {to_camel(field.name): hints[field.name] for field in dataclasses.fields(cls)}
+    fields = {to_camel(field.name): hints[field.name] for field in dataclasses.fields(cls)}
+    return {key: hint for key, hint in fields.items() if not _is_derived(hint)}
+
+
+def _is_derived(hint: Any) -> bool:
+    return any(isinstance(each, Derived) for each in getattr(hint, "__metadata__", ()))
 
 
 @cache

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le
 
 from streamlb.config.model import ResponseForwarding, Sticky
-from streamlb.config.static import SETTINGS, Percent, Weight
+from streamlb.config.naming import SETTINGS
+from streamlb.config.static import Percent, Weight
 
 LENIENT: Any = {**SETTINGS, "extra": "ignore"}
 """Core kinds have many keys that do not matter to a proxy."""

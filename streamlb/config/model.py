@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Le
 
+from streamlb.config.naming import SETTINGS
 from streamlb.config.static import (
-    SETTINGS,
     Core,
     Duration,
     EntryPoint,
@@ -31,6 +31,7 @@ from streamlb.config.static import (
     Times,
     Weight,
 )
+from streamlb.config.tls import RouterTls, SentProxyProtocol, Tls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +63,7 @@ class Router:
     entry_points: empty means all entry points of the router's kind.
     priority: 0 means the length of the rule in bytes (and -1 for TCP's ``HostSNI(`*`)``), as in Traefik.
     rule_syntax: which Traefik's words the rule is written in; see `Config.syntax_of`.
+    tls: its presence makes it a router for TLS only. middlewares: of TCP routers, by name, the first one first.
     """
 
     service: str
@@ -70,6 +72,8 @@ class Router:
     priority: int = 0
     rule_syntax: Literal["v3", "v2", "default"] = "default"
     timeouts: Timeouts | None = None
+    tls: RouterTls | None = None
+    middlewares: list[str] = field(default_factory=list)
 
     __pydantic_config__ = SETTINGS
 
@@ -101,6 +105,7 @@ class Server:
     """`url` for HTTP (`http://host:port`, `https://host:port`), `address` for TCP and UDP (`host:port`).
 
     preserve_path: put the path of the URL before that of each request; it is ignored otherwise.
+    tls: speak TLS to this TCP server, as its transport says; HTTP servers say so in their URL.
     max_connections: requests (HTTP) or connections (TCP) at once, per worker; 0 is no limit (streamlb's own).
     resolve: whether a name is one server or each of its addresses is (streamlb's own). The servers of such a name are
     made by `resolution.py`; over HTTP they have both, the `url` as written and the numeric `address` of its host.
@@ -112,6 +117,7 @@ class Server:
     preserve_path: bool = False
     resolve: Literal["one", "all"] = "one"
     max_connections: Annotated[int, Ge(0)] = 0
+    tls: bool = False
 
     __pydantic_config__ = SETTINGS
 
@@ -202,6 +208,8 @@ class PassiveHealthCheck:
 class LoadBalancer:
     """on_all_down: whether to pick among all servers when none is up (streamlb's own).
     slow_start: the time over which a server that has come back gets its full share again; 0 is at once.
+    TCP: proxy_protocol and termination_delay (milliseconds) are Traefik's older words for what transports say;
+    idle_timeout: silence in both directions after which a connection is given up, 0 for never (streamlb's own).
     """
 
     servers: list[Server] = field(default_factory=list)
@@ -216,6 +224,9 @@ class LoadBalancer:
     health_check: HealthCheck | None = None
     passive_health_check: PassiveHealthCheck | None = None
     slow_start: Duration = 0.0
+    proxy_protocol: SentProxyProtocol | None = None
+    termination_delay: int | None = None
+    idle_timeout: Duration = 0.0
 
     __pydantic_config__ = SETTINGS
 
@@ -355,7 +366,36 @@ class HttpSection(Section):
 
 
 @dataclass(slots=True, kw_only=True)
+class IpAllowList:
+    """Only clients in these ranges get through."""
+
+    source_range: list[str] = field(default_factory=list)
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class InFlightConn:
+    """`amount`: connections at once per client address, per worker."""
+
+    amount: Annotated[int, Ge(1)]
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class TcpMiddleware:
+    """Exactly one of the kinds is set. Who is refused finds the connection closed."""
+
+    ip_allow_list: IpAllowList | None = None
+    in_flight_conn: InFlightConn | None = None
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
 class TcpSection(Section):
+    middlewares: dict[str, TcpMiddleware] = field(default_factory=dict)
     servers_transports: dict[str, TcpServersTransport] = field(default_factory=dict)
 
     __pydantic_config__ = SETTINGS
@@ -375,6 +415,7 @@ class Config:
     http: HttpSection = field(default_factory=HttpSection)
     tcp: TcpSection = field(default_factory=TcpSection)
     udp: Section = field(default_factory=Section)
+    tls: Tls = field(default_factory=Tls)
 
     __pydantic_config__ = SETTINGS
 

@@ -16,9 +16,9 @@ from streamlb.config import health
 from streamlb.config.address import AddressError, parse_server, parse_url
 from streamlb.config.failover import check_failover
 from streamlb.config.model import PROTOCOLS, bare, qualify
+from streamlb.config.naming import to_camel
 from streamlb.config.near import nearest
 from streamlb.config.overrides import check_overrides
-from streamlb.config.static import to_camel
 from streamlb.config.strategies import TOKEN, check_hash_by, check_strategy
 
 if TYPE_CHECKING:

@@ -150,7 +150,7 @@ class _Reader:
         plain: dict[str, Any] = {}
         for written, entry in node.entries.items():
             key = keys_by_lower(cls).get(written.lower())
-            if key is None:
+            if key is None or key.lower() in traefik.UNSUPPORTED.get(step.place, {}):
                 self._stranger(entry, node, cls, step)
                 continue
             inner = step.to(key)

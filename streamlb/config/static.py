@@ -8,18 +8,20 @@ Specified by Traefik's reference pages of entry points, transports and providers
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
-
-def to_camel(name: str) -> str:
-    """`entry_points` -> `entryPoints`: a field's name in YAML."""
-    head, *rest = name.split("_")
-    return head + "".join(SPELLINGS.get(word, word.capitalize()) for word in rest)
-
-
-SPELLINGS = {"ips": "IPs", "cas": "CAs", "http2": "HTTP2"}
+from streamlb.config.naming import SETTINGS
+from streamlb.config.tls import (
+    AcceptedProxyProtocol,
+    Certificate,
+    ClientTls,
+    EntryPointTls,
+    Redirections,
+    SentProxyProtocol,
+    TlsVersion,
+)
 
 
 class Seconds:
@@ -40,9 +42,6 @@ Percent = Annotated[int, Ge(0), Le(100)]
 Times = Annotated[int, Ge(1), Le(1_000)]
 StatusRanges = Annotated[list[str], OneOrMany()]
 """`["200-399", "429"]`: status codes and ranges of them."""
-
-SETTINGS: Any = {"extra": "forbid", "alias_generator": to_camel}
-"""How pydantic reads the classes below: YAML's spelling, no unknown keys."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,6 +117,7 @@ class EntryPointHttp:
     sanitize_path: resolve `.`, `..` and `//`. encode_query_semicolons: `;` becomes `%3B` instead of `&`.
     underscore_headers_strategy: what becomes of fields with `_` in their names.
     max_header_bytes: of a request's head, its request line included.
+    tls: makes every router of the entry point one for TLS.
     """
 
     sanitize_path: bool = True
@@ -125,6 +125,8 @@ class EntryPointHttp:
     encode_query_semicolons: bool = False
     underscore_headers_strategy: Literal["keep", "delete", "reject"] = "keep"
     max_header_bytes: Annotated[int, Ge(1024), Le(1_048_576)] = 32_768
+    tls: EntryPointTls | None = None
+    redirections: Redirections | None = None
 
     __pydantic_config__ = SETTINGS
 
@@ -145,6 +147,7 @@ class EntryPoint:
 
     address: str
     transport: EntryPointTransport = field(default_factory=EntryPointTransport)
+    proxy_protocol: AcceptedProxyProtocol | None = None
     forwarded_headers: ForwardedHeaders = field(default_factory=ForwardedHeaders)
     http: EntryPointHttp = field(default_factory=EntryPointHttp)
     udp: UdpOptions = field(default_factory=UdpOptions)
@@ -179,19 +182,6 @@ class ForwardingTimeouts:
 
 
 @dataclass(slots=True, kw_only=True)
-class Certificate:
-    """A certificate chain and its key: paths or PEM text in YAML, PEM text once `transports.py` has read them."""
-
-    cert_file: str
-    key_file: str = field(repr=False)
-
-    __pydantic_config__ = SETTINGS
-
-
-TlsVersion = Literal["VersionTLS12", "VersionTLS13"]
-
-
-@dataclass(slots=True, kw_only=True)
 class ServersTransport:
     """How HTTP servers are reached. `max_idle_conns_per_host`: idle connections kept per server and worker.
 
@@ -208,11 +198,13 @@ class ServersTransport:
     min_version: TlsVersion = "VersionTLS12"
     max_version: TlsVersion = "VersionTLS13"
     disable_http2: bool = False
+    cipher_suites: list[str] = field(default_factory=list)
+    proxy_protocol: SentProxyProtocol | None = None
 
     __pydantic_config__ = SETTINGS
 
     @property
-    def tls(self) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], bool, str, str]:
+    def identity(self) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], bool, str, str]:
         """What makes a TLS connection the one it is: with anything else, another one is needed.
 
         The server's name, authorities, certificates shown, whether the server's is verified, versions.
@@ -224,15 +216,23 @@ class ServersTransport:
 
 @dataclass(slots=True, kw_only=True)
 class TcpServersTransport:
-    """How TCP and UDP servers are reached; a datagram needs nothing of it."""
+    """How TCP and UDP servers are reached; a datagram needs nothing of it.
+
+    dial_keep_alive: seconds of silence before the kernel asks whether the server is still there; negative: never.
+    termination_delay: how long, after one side has ended, the other may be silent; negative: any time.
+    """
 
     dial_timeout: Duration = 30.0
+    dial_keep_alive: SignedDuration = 15.0
+    termination_delay: SignedDuration = 3600.0
+    proxy_protocol: SentProxyProtocol | None = None
+    tls: ClientTls | None = None
 
     __pydantic_config__ = SETTINGS
 
     @property
-    def tls(self) -> tuple[object, ...]:
-        """No TLS is spoken to these servers."""
+    def identity(self) -> tuple[object, ...]:
+        """Nothing is kept between connections to these servers."""
         return ()
 
 

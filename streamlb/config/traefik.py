@@ -15,32 +15,31 @@ _SAME_FILE = "streamlb reads routers and services from this same file: write the
 _SPEC = "tls parentRefs ingressClassName"
 _CHILD = "strategy serversTransport middlewares nativeLB nodePortLB healthCheck passiveHealthCheck"
 _CHILD_TCP = "tls serversTransport proxyProtocol terminationDelay nativeLB nodePortLB"
-_TRANSPORT = "cipherSuites peerCertURI peerCertSANs spiffe"
+_TRANSPORT = "peerCertURI peerCertSANs spiffe"
 _TIMEOUTS = "readIdleTimeout pingTimeout"
-_TCP_TRANSPORT = "dialKeepAlive terminationDelay proxyProtocol tls"
+_CLIENT_TLS = "peerCertURI peerCertSANs spiffe"
 
 _UNSUPPORTED = {
-    "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental spiffe ocsp "
-    "tls pilot",
-    "entryPoints.*": "asDefault reusePort allowACMEByPass proxyProtocol http2 http3 observability",
-    "entryPoints.*.http": "redirections middlewares tls",
+    "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental spiffe ocsp pilot",
+    "entryPoints.*": "asDefault reusePort allowACMEByPass http2 http3 observability",
+    "entryPoints.*.http": "middlewares",
+    "entryPoints.*.http.tls": "certResolver domains",
+    "tls.stores.*": "defaultGeneratedCert",
     "log": "noColor filePath maxSize maxAge maxBackups compress otlp",
     "serversTransport": _TRANSPORT,
     "serversTransport.forwardingTimeouts": _TIMEOUTS,
     "http.serversTransports.*": _TRANSPORT,
     "http.serversTransports.*.forwardingTimeouts": _TIMEOUTS,
-    "tcpServersTransport": _TCP_TRANSPORT,
-    "tcp.serversTransports.*": _TCP_TRANSPORT,
+    "tcpServersTransport.tls": _CLIENT_TLS,
+    "tcp.serversTransports.*.tls": _CLIENT_TLS,
     "providers": "file http rest docker swarm ecs nomad consulCatalog consul etcd zooKeeper redis kubernetesCRD "
     "kubernetesIngress kubernetesGateway kubernetesIngressNGINX knative plugin marathon rancher "
     "providersThrottleDuration precedence",
     "http": "middlewares",
-    "tcp": "middlewares",
-    "http.routers.*": "middlewares tls parentRefs observability",
-    "tcp.routers.*": "middlewares tls",
+    "http.routers.*": "middlewares parentRefs observability",
+    "http.routers.*.tls": "certResolver domains",
+    "tcp.routers.*.tls": "certResolver domains",
     "http.services.*": "middlewares",
-    "tcp.services.*.loadBalancer": "proxyProtocol terminationDelay",
-    "tcp.services.*.loadBalancer.servers.*": "tls",
     # Kubernetes documents, by kind.
     "IngressRoute.spec": _SPEC,
     "IngressRoute.spec.routes.*": "middlewares observability",

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from streamlb.config.model import Config
     from streamlb.config.reading import Path, Reading
-    from streamlb.config.static import Certificate, ServersTransport
+    from streamlb.config.static import ServersTransport
+    from streamlb.config.tls import Certificate
 
 MARK = "-----BEGIN "
 """What PEM text holds and a path does not (RFC 7468)."""

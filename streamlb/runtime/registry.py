@@ -67,7 +67,7 @@ class Renewal:
         key = (protocol, service, server)
         if key not in self._states:
             former = self._registry._states.get(key)
-            if former is None or former.transport is None or former.transport.tls != transport.tls:
+            if former is None or former.transport is None or former.transport.identity != transport.identity:
                 former = ServerState()
             self._states[key] = former
             self._transports[key] = transport

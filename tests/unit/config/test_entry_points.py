@@ -142,9 +142,9 @@ def test_time_and_limits() -> None:
     assert transport.responding_timeouts == RespondingTimeouts(read_timeout=5.0, idle_timeout=0.0)
     assert (transport.max_connections, transport.keep_alive_max_requests, transport.keep_alive_max_time) == (9, 3, 3600)
     assert config.entry_points["a"].http.max_header_bytes == 65_536
-    assert lines_of("entryPoints: {a: {address: ':1', http: {maxHeaderBytes: 9, redirections: {}}}}\n") == [
+    assert lines_of("entryPoints: {a: {address: ':1', http: {maxHeaderBytes: 9, middlewares: {}}}}\n") == [
         "1:57 entryPoints.a.http.maxHeaderBytes | expected a whole number from 1024 to 1048576, got the number 9 | ",
-        "1:60 entryPoints.a.http.redirections | Traefik's `redirections` is not supported by streamlb yet | ",
+        "1:60 entryPoints.a.http.middlewares | Traefik's `middlewares` is not supported by streamlb yet | ",
     ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from streamlb.config.model import Config, Service, bare, provider_of, qualify, resolve
-from streamlb.config.static import EntryPoint, to_camel
+from streamlb.config.naming import to_camel
+from streamlb.config.static import EntryPoint
 
 
 @pytest.mark.parametrize(

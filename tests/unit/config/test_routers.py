@@ -67,7 +67,6 @@ def test_good_routers() -> None:
             "Traefik's `middlewares` is not supported by streamlb yet",
             "",
         ),
-        ("{rule: x, service: app, tls: {}}", "tls", "Traefik's `tls` is not supported by streamlb yet", ""),
         (
             "{rule: x, service: app, ruleSyntax: v4}",
             "ruleSyntax",

@@ -156,11 +156,6 @@ def test_tcp_and_udp_servers() -> None:
             "{mirroring: {service: t, maxBodySize: 1}}",
             "4:33 tcp.services.s.mirroring.maxBodySize | only HTTP requests have a body | ",
         ),
-        (
-            "{loadBalancer: {terminationDelay: 1}}",
-            "4:24 tcp.services.s.loadBalancer.terminationDelay | "
-            "Traefik's `terminationDelay` is not supported by streamlb yet | ",
-        ),
     ],
 )
 def test_what_only_http_has(body: str, line: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamlb.config.static import EntryPoint, ServersTransport, to_camel
+from streamlb.config.naming import to_camel
+from streamlb.config.static import EntryPoint, ServersTransport
 
 
 @pytest.mark.parametrize(

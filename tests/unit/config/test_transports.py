@@ -73,10 +73,6 @@ def test_all_options() -> None:
             "2:47 http.serversTransports.t.certificates[0].keyFile | `keyFile` is missing | ",
         ),
         (
-            "cipherSuites: [x]",
-            "2:32 http.serversTransports.t.cipherSuites | Traefik's `cipherSuites` is not supported by streamlb yet | ",
-        ),
-        (
             "rootCas: [], rootCAz: []",
             "2:45 http.serversTransports.t.rootCAz | unknown key `rootCAz` | did you mean `rootCAs`?",
         ),
@@ -172,6 +168,6 @@ def test_udp_has_no_transports() -> None:
 
 
 def test_tls_is_what_makes_connections_differ() -> None:
-    assert ServersTransport(max_idle_conns_per_host=1).tls == ServersTransport().tls
-    assert ServersTransport(server_name="a").tls != ServersTransport().tls
-    assert ServersTransport(insecure_skip_verify=True).tls != ServersTransport().tls
+    assert ServersTransport(max_idle_conns_per_host=1).identity == ServersTransport().identity
+    assert ServersTransport(server_name="a").identity != ServersTransport().identity
+    assert ServersTransport(insecure_skip_verify=True).identity != ServersTransport().identity
