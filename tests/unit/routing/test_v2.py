@@ -77,3 +77,11 @@ def test_the_column_inside_a_template() -> None:
 def test_tcp() -> None:
     assert v2.parse("ClientIP(`::1`, `10.0.0.1`)", "tcp") == parse("ClientIP(`::1`) || ClientIP(`10.0.0.1`)", "tcp")
     assert v2.parse("HostSNI(`*`)", "tcp") == parse("HostSNI(`*`)", "tcp")
+
+
+def test_server_names_and_protocols() -> None:
+    assert parse("HostSNI(`a`, `b`)", "tcp") == Or((Matcher("HostSNI", ("a",)), Matcher("HostSNI", ("b",))))
+    assert parse("HostSNIRegexp(`{sub:[a-z]+}.a.com`)", "tcp") == Matcher(
+        "HostSNIRegexp", (r"(?i)^(?:[a-z]+)\.a\.com$",)
+    )
+    assert parse("ALPN(`h2`, `imap`)", "tcp") == Or((Matcher("ALPN", ("h2",)), Matcher("ALPN", ("imap",))))
