@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import functools
 import socket
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamlb.net.address import numeric_family
@@ -28,6 +29,10 @@ IP_PKTINFO = 8
 IPV6_RECVPKTINFO = 49
 IPV6_PKTINFO = 50
 """Linux's numbers; Python's socket module has them from 3.14 on."""
+
+SO_MEMINFO = 55
+DROPS = slice(32, 36)
+"""The ninth number of `SO_MEMINFO` (linux/sock_diag.h): datagrams that found no room in a socket's receive buffer."""
 
 ANCILLARY_SIZE = socket.CMSG_SPACE(20)
 """Bytes for one `in6_pktinfo`, the larger of the two."""
@@ -128,6 +133,11 @@ def open_door(sock: socket.socket) -> FixedDoor | WildcardDoor:
     if sock.getsockname()[0] in ("0.0.0.0", "::"):
         return WildcardDoor(sock)
     return FixedDoor(sock)
+
+
+def overruns(sock: socket.socket) -> int:
+    """Datagrams the kernel has dropped because the socket's receive buffer was full; counts modulo 2**32."""
+    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)[DROPS], sys.byteorder)
 
 
 class Place(NamedTuple):

@@ -7,18 +7,22 @@ Specified by Traefik's UDP pages: one pick per flow, idle end after `udp.timeout
 
 from __future__ import annotations
 
+import itertools
 import select
 from typing import TYPE_CHECKING, Any
 
-from streamlb.net.datagram import ABSENT, MAX_DATAGRAM, open_door
-from streamlb.proxy.udp_flow import UdpFlow
+from streamlb.net.address import client_group
+from streamlb.net.datagram import ABSENT, MAX_DATAGRAM, open_door, overruns
+from streamlb.proxy.udp_flow import UdpFlow, socket_address
 from streamlb.proxy.udp_upstream import UdpUpstream
 from streamlb.session.flows import FlowTable
 
 if TYPE_CHECKING:
     import asyncio
     import socket
+    from collections.abc import Hashable
 
+    from streamlb.config.static import UdpOptions
     from streamlb.proxy.live import Live
     from streamlb.runtime.snapshot import World
 
@@ -48,8 +52,10 @@ class UdpEntry:
         "_mirrors",
         "_name",
         "_options",
+        "_overruns",
         "_poll",
         "_ready",
+        "_serial",
         "_table",
         "_timer",
         "_upstream",
@@ -71,11 +77,12 @@ class UdpEntry:
         self._door = open_door(sock)
         self._door_descriptor = sock.fileno()
         # snapshot
-        options = world.runtime.entry_points[name].options.udp
-        self._options = options
-        self._table: FlowTable[UdpFlow] = FlowTable(options.timeout, options.max_flows)
+        options = self._options = world.runtime.entry_points[name].options.udp
         # conversations
-        upstream = self._upstream = UdpUpstream(world, name, loop, options.max_flows)
+        self._table: FlowTable[UdpFlow] = FlowTable(options.timeout, options.max_flows, _per_client(options))
+        self._serial = itertools.count()
+        self._overruns = overruns(sock)
+        upstream = self._upstream = UdpUpstream(world, name, loop, self._table)
         self._by_descriptor = upstream.by_descriptor
         self._mirrors = upstream.mirrors
         self.counters = upstream.counters
@@ -102,8 +109,7 @@ class UdpEntry:
         """Close every flow and end."""
         self._draining = True
         for flow in list(self._table.flows.values()):
-            self._table.remove(flow)
-            self._close(flow)
+            self._end(flow)
         self._end_if_drained()
 
     def _end_if_drained(self) -> None:
@@ -130,6 +136,8 @@ class UdpEntry:
                 self._pass_answer(flow, now)
             elif descriptor == self._door_descriptor:
                 self._read_clients(now)
+        if self._draining:
+            self._end_if_drained()
 
     def _read_clients(self, now: float) -> None:
         receive, flows = self._door.receive, self._table.flows
@@ -149,7 +157,7 @@ class UdpEntry:
             try:
                 flow.send(datagram)
             except BlockingIOError:
-                self.counters.busy += 1
+                self._upstream.on_busy()
             except OSError as error:
                 self._upstream.on_send_error(flow, datagram, error)
             if flow.mirrors:
@@ -164,40 +172,72 @@ class UdpEntry:
         except OSError as error:
             if error.errno in ABSENT:
                 self._upstream.on_refused(flow)
+                if flow.is_once and flow.server is None:
+                    self._end(flow)
             return
         flow.last_seen_at = now
         try:
-            self._door.answer(datagram, flow.key)
+            self._door.answer(datagram, flow.peer)
         except BlockingIOError:
-            self.counters.busy += 1
-        except OSError:
+            self._upstream.on_busy()
+        except OSError as error:
             # The client is gone, or cannot be answered (port 0, a firewall); its flow ends by its timeout.
-            self.counters.failed += 1
+            self._upstream.on_failed(error)
+        if flow.is_once:
+            self._end(flow)
 
     # --- flows ---
 
-    def _open(self, key: Any, datagram: bytes, now: float) -> None:
-        """A datagram of an unknown client."""
+    def _open(self, peer: Any, datagram: bytes, now: float) -> None:
+        """A datagram that belongs to no flow."""
         if self._draining:
             self.counters.draining += 1
             return
         self._read_limits(now)
-        if not self._table.has_room:
-            self.counters.full += 1
-            self._upstream.complain(
-                "UDP datagrams of new clients dropped: the limit of %d flows is reached", self._table.max_flows
-            )
-            return
-        flow = UdpFlow(key)
+        table, client = self._table, client_group(socket_address(peer)[0])
+        leaving = None
+        if not table.has_room(client):
+            leaving = table.yielding(client, now)
+            if leaving is None:
+                self._turn_away(client)
+                return
+        is_once = self._options.mode == "datagram"
+        flow = UdpFlow(next(self._serial) if is_once else peer, peer, client, is_once=is_once)
         if not self._upstream.begin(flow, now):
             return
+        if leaving is not None:
+            self._evict(leaving)
         self.counters.flows += 1
-        self._table.admit(flow, now)
+        table.admit(flow, now)
         self._set_timer(now)
         self._upstream.send_first(flow, datagram)
         if flow.want.mirrors:
             flow.mirrors = self._mirrors.open(flow.want.mirrors, now, flow.want.request)
             self._mirrors.feed(flow.mirrors, datagram)
+
+    def _turn_away(self, client: Hashable) -> None:
+        """There is no room for a new flow of `client`."""
+        if self._table.is_crowded(client):
+            self.counters.crowded += 1
+            self._upstream.complain(
+                "UDP datagrams dropped: a client has %d flows, as many as one may have (udp.maxFlowsPerClient)",
+                self._table.max_per_client,
+            )
+        else:
+            self.counters.full += 1
+            self._upstream.complain(
+                "UDP datagrams of new clients dropped: the limit of %d flows is reached (udp.maxFlows)",
+                self._table.max_flows,
+            )
+
+    def _evict(self, flow: UdpFlow) -> None:
+        self.counters.evicted += 1
+        self._upstream.complain("UDP flows without answers give way to new ones: there are as many as there may be")
+        self._end(flow)
+
+    def _end(self, flow: UdpFlow) -> None:
+        self._table.remove(flow)
+        self._close(flow)
 
     def _close(self, flow: UdpFlow) -> None:
         """Close what a flow that has left the table holds."""
@@ -212,7 +252,7 @@ class UdpEntry:
         table = self._world.runtime.entry_points.get(self._name)
         if table is not None and table.options.udp is not self._options:
             self._options = options = table.options.udp
-            self._table.set_limits(options.timeout, options.max_flows)
+            self._table.set_limits(options.timeout, options.max_flows, _per_client(options))
             self._mirrors.max_mirrors = options.max_flows
             self._stop_timer()
             self._set_timer(now)
@@ -232,8 +272,22 @@ class UdpEntry:
         self._timer = None
         # What arrived in time counts, even if the loop was late to look.
         self._on_ready()
+        if self._ready.closed:
+            return
         now = self._loop.time()
         for flow in self._table.expire(now, MAX_VISITS_PER_CHECK):
             self._close(flow)
+        self._count_overruns()
         self._set_timer(now)
         self._end_if_drained()
+
+    def _count_overruns(self) -> None:
+        before, self._overruns = self._overruns, overruns(self.sock)
+        if self._overruns != before:
+            self.counters.overrun += (self._overruns - before) % 2**32
+            self._upstream.complain("UDP datagrams lost: they came faster than they could be read (net.core.rmem_max)")
+
+
+def _per_client(options: UdpOptions) -> int:
+    """Flows of one client; the option's 0 is more than there can be."""
+    return options.max_flows_per_client or options.max_flows + 1
