@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import logging
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Selection
 from streamlb.errors import Retry
-from streamlb.net.address import client_ip
 from streamlb.net.dial import dial
 from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.clock import NEVER, Clock
@@ -28,7 +27,9 @@ if TYPE_CHECKING:
     from streamlb.balance.selection import Node, Server
     from streamlb.errors import UpstreamError
     from streamlb.net.dial import Dial
+    from streamlb.proxy.arrival import Arrival
     from streamlb.proxy.live import Live
+    from streamlb.routing.router import Route
     from streamlb.runtime.snapshot import World
 
 log = logging.getLogger(__name__)
@@ -58,19 +59,19 @@ class TcpEntry:
         self.mirrors = TcpMirrors(loop, self.clock)
         self._throttle = Throttle(LOG_INTERVAL)
 
-    def accept(self, sock: socket.socket, peer: Any) -> bool:
-        """Serve an accepted connection; False, and the socket stays the caller's, if no TCP router wants it."""
-        runtime = self._world.runtime
-        table = runtime.entry_points.get(self.name)
-        if table is None or table.tcp is None:
-            return False
-        client = client_ip(peer)
-        route = table.tcp.route(client)
+    def accept(self, sock: socket.socket, arrival: Arrival) -> bool:
+        """Serve a connection in the clear; False, and the socket stays the caller's, if no TCP router wants it."""
+        table = self._world.runtime.entry_points.get(self.name)
+        route = table.tcp.route(arrival) if table is not None and table.tcp is not None else None
         if route is None:
             return False
-        conversation = TcpConversation(self, sock, route.name, route.service, Selection(b"", client.packed))
-        conversation.begin()
+        self.serve(sock, route, arrival)
         return True
+
+    def serve(self, client: socket.socket, route: Route, arrival: Arrival) -> None:
+        """Serve a connection that is a router's; `client` is the socket, or what ends TLS over it."""
+        want = Selection(b"", arrival.client.packed)
+        TcpConversation(self, client, route.name, route.service, want).begin()
 
     def failed(self, server: Server, error: UpstreamError) -> None:
         """A server could not be reached; for want of our own resources it is not to blame."""

@@ -46,22 +46,19 @@ class Request(Protocol):
         ...
 
 
-class Connection:
+class Connection(Protocol):
     """What a rule may ask of a TCP connection.
 
-    client: the peer's address. host: the server name of a ClientHello, lower case, without trailing dot, empty for
-    none. protocols: what its ALPN offers. is_tls: whether there was a ClientHello at all.
+    client: the peer's address. host: the server name of its ClientHello, lower case, without trailing dot, empty for
+    none. protocols: those its ALPN offers.
     """
 
-    __slots__ = ("client", "host", "is_tls", "protocols")
-
-    def __init__(
-        self, client: ClientAddress, host: bytes = b"", protocols: tuple[bytes, ...] = (), *, is_tls: bool = False
-    ) -> None:
-        self.client = client
-        self.host = host
-        self.protocols = protocols
-        self.is_tls = is_tls
+    @property
+    def client(self) -> ClientAddress: ...
+    @property
+    def host(self) -> bytes: ...
+    @property
+    def protocols(self) -> tuple[bytes, ...]: ...
 
 
 T = TypeVar("T")

@@ -164,9 +164,8 @@ class _Search:
                     yield Term("ClientIP", value.supernet(new_prefix=mask))
 
 
-_KEYS = frozenset(
-    "Host Wildcard AnyHost HostSNI SniWildcard ALPN Path PathPrefix Method Header Query ClientIP".split()
-)
+_HOST_KEYS = frozenset({"Host", "Wildcard", "AnyHost", "HostSNI", "SniWildcard"})
+_KEYS = _HOST_KEYS | {"ALPN", "Path", "PathPrefix", "Method", "Header", "Query", "ClientIP"}
 """What a case may be found by: conditions whose narrower ones can be listed, which those of patterns cannot."""
 
 

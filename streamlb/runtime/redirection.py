@@ -1,7 +1,8 @@
 """Where requests are sent that came in by the wrong door: the answer of `http.redirections.entryPoint`.
 
 What lives here: `Redirection`, and the router that an entry point gets for it. What must not: rendering answers.
-Built by `tables.py`, asked by `proxy`. Specified by Traefik's entry points page (redirection) and RFC 9110 section 15.4.
+Built by `tables.py`, asked by `proxy`.
+Specified by Traefik's entry points page (redirection), RFC 9110 section 15.4.
 """
 
 from __future__ import annotations

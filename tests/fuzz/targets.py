@@ -17,7 +17,7 @@ from streamlb.config.tree import Source
 from streamlb.errors import ConfigError, DownstreamError, UpstreamError
 from streamlb.process.configuration import check_rule, find_hidden
 from streamlb.routing import v2
-from streamlb.routing.matchers import Connection, compile_rule, compile_tcp
+from streamlb.routing.matchers import compile_rule, compile_tcp
 from streamlb.routing.router import HttpTable, Router
 from streamlb.routing.rule import RuleError, parse, render
 from streamlb.routing.shadow import find_hidden as find_hidden_routers
@@ -62,7 +62,7 @@ ASKS = (
     Ask(host=b"x.a.com", path=b"*", method=b"PUT", client=ip_address("::ffff:10.0.0.1")),
     Ask(host=b"a", path=b"/a/b.png\xff", query=b"%zz&k=%6b;a", client=ip_address("10.0.0.1")),
 )
-CONNECTION = Connection(ip_address("10.0.0.1"), b"a.com", (b"h2",))
+CONNECTION = Ask(host=b"a.com", client=ip_address("10.0.0.1"), protocols=(b"h2",))
 
 
 def run_rules(data: bytes) -> None:

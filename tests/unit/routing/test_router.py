@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlb.routing.matchers import Connection
 from streamlb.routing.router import HttpTable, Router, TcpTable, asks_for_tls, hosts_of
 from streamlb.routing.rule import And, Matcher, Not, Or, Rule, parse, render
 from tests.unit.routing.rules import CONNECTIONS, HOSTS, PATHS, REQUESTS, RULES, TCP_RULES, WILDCARDS, Ask, matches
@@ -193,7 +192,7 @@ def tcp(*rules: str | tuple[str, int]) -> TcpTable:
 
 
 def taker(table: TcpTable, client: str = "10.1.2.3", host: str = "", *protocols: bytes) -> str | None:
-    route = table.route(Connection(ip_address(client), host.encode(), protocols))
+    route = table.route(Ask(client=ip_address(client), host=host.encode(), protocols=protocols))
     return route.name if route else None
 
 
@@ -246,7 +245,7 @@ def test_which_hosts_a_table_names() -> None:
 def test_ten_thousand_server_names_are_as_fast_as_ten() -> None:
     few = tcp(*(f"HostSNI(`h{n}.com`)" for n in range(10)))
     many = tcp(*(f"HostSNI(`h{n}.com`)" for n in range(10_000)))
-    connection = Connection(CLIENT, b"h7.com")
+    connection = Ask(client=CLIENT, host=b"h7.com")
 
     def cost(table: TcpTable) -> float:
         return min(timeit.repeat(lambda: table.route(connection), number=1000, repeat=5))

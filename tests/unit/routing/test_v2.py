@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streamlb.routing import v2
 from streamlb.routing.matchers import compile_rule
-from streamlb.routing.rule import Rule, RuleError, parse, render
+from streamlb.routing.rule import Matcher, Or, Rule, RuleError, parse, render
 from tests.unit.routing.rules import MATCHERS, REQUESTS, Ask, matches
 
 
@@ -80,8 +80,8 @@ def test_tcp() -> None:
 
 
 def test_server_names_and_protocols() -> None:
-    assert parse("HostSNI(`a`, `b`)", "tcp") == Or((Matcher("HostSNI", ("a",)), Matcher("HostSNI", ("b",))))
-    assert parse("HostSNIRegexp(`{sub:[a-z]+}.a.com`)", "tcp") == Matcher(
+    assert v2.parse("HostSNI(`a`, `b`)", "tcp") == Or((Matcher("HostSNI", ("a",)), Matcher("HostSNI", ("b",))))
+    assert v2.parse("HostSNIRegexp(`{sub:[a-z]+}.a.com`)", "tcp") == Matcher(
         "HostSNIRegexp", (r"(?i)^(?:[a-z]+)\.a\.com$",)
     )
-    assert parse("ALPN(`h2`, `imap`)", "tcp") == Or((Matcher("ALPN", ("h2",)), Matcher("ALPN", ("imap",))))
+    assert v2.parse("ALPN(`h2`, `imap`)", "tcp") == Or((Matcher("ALPN", ("h2",)), Matcher("ALPN", ("imap",))))

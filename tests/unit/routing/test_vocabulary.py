@@ -193,8 +193,8 @@ def test_tcp() -> None:
         ("HostSNIRegexp", "(", "never closed", ""),
         ("HostSNIRegexp", "é", "ASCII", ""),
         ("ALPN", "acme-tls/1", "no router's", ""),
-        ("ALPN", "", "1 to 255 bytes", "ALPN(`h2`)"),
-        ("ALPN", "é" * 128, "1 to 255 bytes", "ALPN(`h2`)"),
+        ("ALPN", "", "1 to 255 bytes, as in ALPN(`h2`)", ""),
+        ("ALPN", "é" * 128, "1 to 255 bytes", ""),
     ],
 )
 def test_what_a_handshake_cannot_say(name: str, value: str, message: str, advice: str) -> None:

@@ -32,7 +32,6 @@ from streamlb.config.model import Failover as ConfiguredFailover
 from streamlb.config.model import Server as ConfiguredServer
 from streamlb.config.static import EntryPoint, ServersTransport, TcpServersTransport
 from streamlb.errors import InternalError
-from streamlb.routing.matchers import Connection
 from streamlb.runtime.build import MAX_DEPTH, MAX_REPEATED_BODY, build
 from streamlb.runtime.registry import Registry
 from tests.unit.routing.rules import Ask
@@ -365,8 +364,8 @@ def test_routers_without_entry_points_join_all_of_their_kind() -> None:
         assert table.http is not None
         assert table.tcp is not None
         assert table.http.route(Ask()) is not None
-        assert table.tcp.route(Connection(ip_address("10.0.0.1"))) is not None
-        assert table.tcp.route(Connection(ip_address("11.0.0.1"))) is None
+        assert table.tcp.route(Ask(client=ip_address("10.0.0.1"))) is not None
+        assert table.tcp.route(Ask(client=ip_address("11.0.0.1"))) is None
         assert table.udp is None
     assert world.entry_points["c"].udp is world.services["udp", "app"]
 
