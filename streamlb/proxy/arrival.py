@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Any
 from streamlb.net.address import client_ip
 
 if TYPE_CHECKING:
-    import socket
-
     from streamlb.net.address import IPAddress
-
-    Endpoint = tuple[IPAddress, int]
+    from streamlb.wire.proxy_protocol import Endpoint
 
 
 class Arrival:
@@ -41,10 +38,3 @@ class Arrival:
     @property
     def source(self) -> Endpoint:
         return self.client, self.port
-
-    def destination_of(self, sock: socket.socket) -> Endpoint:
-        """What the client connected to; `sock` is the accepted socket."""
-        if self.destination is not None:
-            return self.destination
-        here = sock.getsockname()
-        return client_ip(here), here[1]
