@@ -7,10 +7,9 @@ has just come in is (whoever calls `serve`). Specified by Traefik's TCP routers.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from streamlb.errors import Retry
-from streamlb.net.address import client_ip
 from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.clock import Clock
 from streamlb.proxy.pump import workshop
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from streamlb.balance.selection import Server
     from streamlb.errors import UpstreamError
+    from streamlb.proxy.arrival import Arrival
     from streamlb.proxy.live import Live
     from streamlb.routing.router import Route
     from streamlb.runtime.snapshot import World
@@ -49,17 +49,13 @@ class TcpEntry:
         self.mirrors = TcpMirrors(loop, self.clock)
         self._throttle = Throttle(LOG_INTERVAL)
 
-    def accept(self, sock: socket.socket, peer: Any) -> bool:
-        """Serve an accepted connection; False, and the socket stays the caller's, if no TCP router wants it."""
-        runtime = self._world.runtime
-        table = runtime.entry_points.get(self.name)
-        if table is None or table.tcp is None:
-            return False
-        client = client_ip(peer)
-        route = table.tcp.route(client)
+    def accept(self, sock: socket.socket, arrival: Arrival) -> bool:
+        """Serve a connection in the clear; False, and the socket stays the caller's, if no TCP router wants it."""
+        table = self._world.runtime.entry_points.get(self.name)
+        route = table.tcp.route(arrival) if table is not None and table.tcp is not None else None
         if route is None:
             return False
-        self.serve(sock, route, (client, peer[1]))
+        self.serve(sock, route, arrival.source, arrival.destination)
         return True
 
     def serve(self, sock: socket.socket, route: Route, source: Endpoint, destination: Endpoint | None = None) -> None:

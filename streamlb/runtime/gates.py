@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from streamlb.config.model import qualify
+from streamlb.errors import InternalError
 from streamlb.routing.matchers import client_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from streamlb.config.model import TcpMiddleware
+    from streamlb.config.model import Config
     from streamlb.routing.matchers import ClientAddress
 
 
@@ -102,10 +104,20 @@ class Gates:
             gate.leave(client)
 
 
-def gate_of(name: str, configured: TcpMiddleware, counts: dict[ClientAddress, int]) -> Gate | None:
-    """The gate that a middleware is; counts: those of this middleware on this router."""
-    if configured.ip_allow_list is not None:
+def gates_of(config: Config, counts: Callable[[str, str], dict[ClientAddress, int]]) -> dict[str, Gates]:
+    """The gates of the TCP routers that have middlewares; counts: the connections by router and middleware."""
+    found = {}
+    for name, router in config.tcp.routers.items():
+        if router.middlewares:
+            names = [qualify(each, name) for each in router.middlewares]
+            found[name] = Gates([_gate(each, name, config, counts) for each in names])
+    return found
+
+
+def _gate(name: str, router: str, config: Config, counts: Callable[[str, str], dict[ClientAddress, int]]) -> Gate:
+    configured = config.tcp.middlewares.get(name)
+    if configured is not None and configured.ip_allow_list is not None:
         return AllowList(name, configured.ip_allow_list.source_range)
-    if configured.in_flight_conn is not None:
-        return InFlight(name, configured.in_flight_conn.amount, counts)
-    return None
+    if configured is not None and configured.in_flight_conn is not None:
+        return InFlight(name, configured.in_flight_conn.amount, counts(router, name))
+    raise InternalError(f"tcp router {router}: middleware {name} does not exist")
