@@ -14,7 +14,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from streamlb.errors import Retry, UpstreamError
-from streamlb.net.address import keep_alive, numeric_family
+from streamlb.net.address import KEEPALIVE_IDLE, keep_alive, numeric_family
 from streamlb.net.resolve import resolver
 
 if TYPE_CHECKING:
@@ -49,13 +49,16 @@ class Dial:
     Ends once: `on_done(sock, None)` with a connected non-blocking socket the callee owns, or `on_done(None, error)`.
     """
 
-    __slots__ = ("_deadline_at", "_done", "_found", "_loop", "_on_done", "_port", "_sock", "_timer")
+    __slots__ = ("_deadline_at", "_done", "_found", "_keep_alive", "_loop", "_on_done", "_port", "_sock", "_timer")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, port: int, timeout: float, on_done: OnDone) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, port: int, timeout: float, on_done: OnDone, keep_alive: float
+    ) -> None:
         # conversation
         self._loop = loop
         self._port = port
         self._on_done: OnDone | None = on_done
+        self._keep_alive = keep_alive
         self._done = False
         self._sock: socket.socket | None = None
         self._found: Found = []
@@ -96,7 +99,7 @@ class Dial:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = sock.connect_ex((host, self._port))
             if not host.startswith(LOOPBACK):
-                keep_alive(sock)
+                keep_alive(sock, self._keep_alive)
             elif code == errno.EINPROGRESS:
                 # The handshake over loopback is done when connect returns; asking again saves watching the socket.
                 code = sock.connect_ex((host, self._port))
@@ -196,11 +199,19 @@ class Dial:
             sock.close()
 
 
-def dial(loop: asyncio.AbstractEventLoop, host: str, port: int, timeout: float, on_done: OnDone) -> Dial:
+def dial(
+    loop: asyncio.AbstractEventLoop,
+    host: str,
+    port: int,
+    timeout: float,
+    on_done: OnDone,
+    keep_alive: float = KEEPALIVE_IDLE,
+) -> Dial:
     """Start connecting to `host:port`; a timeout of 0 leaves it to the kernel to give up.
 
+    keep_alive: seconds of silence before the kernel asks whether the server is still there; negative: never.
     `on_done` is called once, later, never from inside this call; not at all after `cancel`.
     """
-    attempt = Dial(loop, port, timeout, on_done)
+    attempt = Dial(loop, port, timeout, on_done, keep_alive)
     attempt.start(host)
     return attempt

@@ -15,6 +15,7 @@ import struct
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
+from streamlb.net.outgoing import count_untaken
 from streamlb.net.splice import PipePool
 from streamlb.session.relay import MAX_PENDING, Relay, Verdict
 
@@ -362,6 +363,12 @@ class Pumps:
     def moved(self) -> int:
         """Bytes read from both sides."""
         return self._up.moved + self._down.moved
+
+    def count_progress(self) -> int:
+        """A number that grows with every byte that is read from one side or taken by the other. Asks the kernel."""
+        pending = self._relay.a_to_b.pending + self._relay.b_to_a.pending
+        untaken = count_untaken(self._downstream.fileno()) + count_untaken(self._upstream.fileno())
+        return 3 * self.moved - 2 * pending - untaken
 
     def start(self) -> None:
         """Watch both sides, beginning with what the client has already said."""

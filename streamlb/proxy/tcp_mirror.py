@@ -12,10 +12,10 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from streamlb.balance.selection import Selection
-from streamlb.net.dial import dial
 from streamlb.observe.throttle import Throttle
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.pump import reset_on_close, workshop
+from streamlb.proxy.tcp_dialling import reach
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from streamlb.errors import UpstreamError
     from streamlb.net.dial import Dial
     from streamlb.proxy.clock import Clock
+    from streamlb.proxy.tcp_dialling import Introduction, Reaching
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class TcpMirrors:
         self.dropped = 0
         self._throttle = Throttle(LOG_INTERVAL)
 
-    def open(self, orders: list[MirrorOrder], client: bytes = b"") -> tuple[TcpMirror, ...]:
+    def open(self, orders: list[MirrorOrder], client: bytes, introduction: Introduction) -> tuple[TcpMirror, ...]:
         """One copy for each order that can be followed."""
         opened = []
         for order in orders:
@@ -64,7 +65,7 @@ class TcpMirrors:
             elif len(self.copies) >= MAX_MIRRORS:
                 self.drop(order.name, "too many copies are under way")
             else:
-                opened.append(TcpMirror(self, order.name, server))
+                opened.append(TcpMirror(self, order.name, server, introduction))
         return tuple(opened)
 
     def drop(self, name: str, reason: str) -> None:
@@ -101,7 +102,7 @@ class TcpMirror:
         "name",
     )
 
-    def __init__(self, mirrors: TcpMirrors, name: str, server: Server) -> None:
+    def __init__(self, mirrors: TcpMirrors, name: str, server: Server, introduction: Introduction) -> None:
         # snapshot
         self._mirrors = mirrors
         self.name = name
@@ -117,8 +118,7 @@ class TcpMirror:
         server.state.active += 1
         server.state.total += 1
         mirrors.copies.add(self)
-        timeout = server.state.transport.dial_timeout
-        self._dial: Dial | None = dial(mirrors.loop, server.host, server.port, timeout, self._on_dialled)
+        self._dial: Dial | Reaching | None = reach(mirrors.loop, server, introduction, self._on_dialled)
 
     # --- what the client says: a tap --------------------------------------------------------------------------
 
