@@ -208,6 +208,8 @@ async def test_new_clients_that_come_too_fast_leave_the_others_their_place_in_th
         # All at once: nothing is read meanwhile.
         for number in range(300):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+                # An address each: the kernel may give the same port again.
+                stranger.bind((f"127.0.{1 + number // 200}.{1 + number % 200}", 0))
                 stranger.sendto(b"", ("127.0.0.1", bench.port))
             if number % 30 == 0:
                 client.send(b"%d" % number)
