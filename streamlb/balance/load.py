@@ -1,6 +1,6 @@
 """Strategies that look at how busy servers are.
 
-What lives here: `TwoChoices` (Traefik's `p2c`) and `LeastTime` (`leasttime`).
+What lives here: `TwoChoices` (Traefik's `p2c`), `LeastBusy` (`leastconn`) and `LeastTime` (`leasttime`).
 What must not: measuring (`latency.py` is filled by `proxy`), chance of its own: random numbers come from outside.
 Chosen by `runtime/build.py`, called by `tree.py`. Specified by Traefik's load-balancing strategies and, where it is
 other, docs/reference.md.
@@ -57,6 +57,67 @@ class TwoChoices:
 
     def skip_to(self, child: Server) -> None:
         """There is no order to keep."""
+
+
+class _Counted:
+    """A server and the number of the pick that chose it last."""
+
+    __slots__ = ("chosen_at", "server", "weight")
+
+    def __init__(self, server: Server, weight: int, chosen_at: int) -> None:
+        # snapshot
+        self.server = server
+        self.weight = weight
+        # pick
+        self.chosen_at = chosen_at
+
+    @property
+    def load(self) -> float:
+        """What is under way for its weight, this one included: an idle server of weight 2 is before one of 1."""
+        return (self.server.state.active + 1) / self.weight
+
+
+class LeastBusy:
+    """The server with the least under way for its weight, O(servers) a pick; of equals the one chosen longest ago."""
+
+    __slots__ = ("_children", "_picks", "_usable")
+
+    def __init__(self, children: Sequence[tuple[Server, int]], worker: int = 0, workers: int = 1) -> None:
+        """Worker k of N begins k/N of the way down the row, so that they do not all run to the first."""
+        positive = [(server, weight) for server, weight in children if weight > 0]
+        count = len(positive)
+        first = count * worker // workers
+        # snapshot
+        self._children = [
+            _Counted(server, weight, (index - first) % count - count) for index, (server, weight) in enumerate(positive)
+        ]
+        # pick
+        self._picks = 0
+        # health
+        self._usable = self._children
+
+    def use(self, usable: Collection[Server]) -> None:
+        self._usable = [child for child in self._children if child.server in usable]
+
+    def next(self, want: Selection | None = None) -> Server | None:
+        best: _Counted | None = None
+        least = inf
+        for child in self._usable:
+            load = (child.server.state.active + 1) / child.weight
+            if load < least or (load == least and best is not None and child.chosen_at < best.chosen_at):
+                best, least = child, load
+        if best is None:
+            return None
+        self._picks += 1
+        best.chosen_at = self._picks
+        return best.server
+
+    def upcoming(self, want: Selection | None = None) -> list[Server]:
+        return [child.server for child in sorted(self._usable, key=lambda child: (child.load, child.chosen_at))]
+
+    def skip_to(self, child: Server) -> None:
+        self._picks += 1
+        next(each for each in self._usable if each.server is child).chosen_at = self._picks
 
 
 class _Timed:

@@ -53,11 +53,17 @@ def check(config: Config, reading: Reading) -> None:
                 reading.error((*path, "forwardedHeaders", "connection", index), reason)
         if entry_point.kind == "udp":
             _check_udp(path, entry_point, reading)
+        elif reading.has((*path, "udp")):
+            place = entry_point.address.partition("/")[0]
+            reading.note((*path, "udp"), "without effect: this entry point takes TCP", f"for UDP, write `{place}/udp`")
 
 
 def _check_udp(path: Path, entry_point: EntryPoint, reading: Reading) -> None:
     if entry_point.udp.timeout <= 0:
         reading.error((*path, "udp", "timeout"), "a flow's timeout must be longer than 0")
+    per_client: Path = (*path, "udp", "maxFlowsPerClient")
+    if reading.has(per_client) and entry_point.udp.max_flows_per_client > entry_point.udp.max_flows:
+        reading.note(per_client, f"never reached: all clients together have {entry_point.udp.max_flows} (`maxFlows`)")
     for keys, reason in NOT_FOR_UDP.items():
         if reading.has((*path, *keys)):
             reading.error((*path, *keys), reason, "remove it", at_key=True)

@@ -148,7 +148,7 @@ class ResponseForwarding:
     __pydantic_config__ = SETTINGS
 
 
-Strategy = Literal["wrr", "p2c", "hrw", "leasttime"]
+Strategy = Literal["wrr", "p2c", "leastconn", "hrw", "leasttime"]
 OnAllDown = Literal[503, "failOpen"]
 
 

@@ -47,7 +47,6 @@ HTTP_ONLY = {
     ("mirroring", "maxBodySize"): "only HTTP requests have a body",
 }
 """Options that mean nothing for TCP and UDP."""
-FLOWS = "`udp.maxFlows` of an entry point limits the flows"
 
 SAFE = "/-._~!$&'()*+,;=:@"
 TAIL = re.compile(rf"(?:[A-Za-z0-9{re.escape(SAFE)}]|%[0-9A-Fa-f]{{2}})*")  # a path as RFC 3986 section 3.3 has it
@@ -125,7 +124,7 @@ def _check_load_balancer(protocol: str, path: Path, balancer: LoadBalancer, read
 
 def _check_queue(protocol: str, path: Path, balancer: LoadBalancer, reading: Reading) -> None:
     if protocol == "udp" and reading.has(path):
-        reading.error(path, "datagrams cannot wait", FLOWS, at_key=True)
+        reading.error(path, "datagrams cannot wait", "remove it", at_key=True)
     if balancer.queue.timeout <= 0:
         reading.error((*path, "timeout"), "a queue's timeout must be longer than 0", "`maxSize: 0` for no queue")
     if reading.has(path) and not any(server.max_connections for server in balancer.servers):
@@ -135,8 +134,6 @@ def _check_queue(protocol: str, path: Path, balancer: LoadBalancer, reading: Rea
 def _check_server(protocol: str, path: Path, server: Server, reading: Reading) -> None:
     right, wrong = ("url", "address") if protocol == "http" else ("address", "url")
     given, other = (server.url, server.address) if protocol == "http" else (server.address, server.url)
-    if protocol == "udp" and reading.has((*path, "maxConnections")):
-        reading.error((*path, "maxConnections"), "datagrams have no connections", FLOWS, at_key=True)
     if reading.is_broken((*path, right)) or reading.is_broken((*path, wrong)):
         return
     if other or reading.has((*path, wrong)):

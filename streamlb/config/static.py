@@ -133,10 +133,16 @@ class EntryPointHttp:
 
 @dataclass(slots=True, kw_only=True)
 class UdpOptions:
-    """`timeout`: idle life of a flow. `max_flows`: flows at once per entry point and worker (streamlb's own)."""
+    """`timeout`: idle life of a flow. What follows is streamlb's own.
+
+    mode: `datagram` makes every datagram a flow of its own, which its first answer ends.
+    max_flows: at once, per entry point and worker; max_flows_per_client: of these, of one client; 0 is no limit.
+    """
 
     timeout: Duration = 3.0
+    mode: Literal["flow", "datagram"] = "flow"
     max_flows: Annotated[int, Ge(1), Le(1_000_000)] = 10_000
+    max_flows_per_client: Annotated[int, Ge(0), Le(1_000_000)] = 1_000
 
     __pydantic_config__ = SETTINGS
 

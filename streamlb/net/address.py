@@ -80,6 +80,14 @@ def client_ip(peer: Any) -> IPAddress:
     return address.ipv4_mapped or address
 
 
+def client_group(host: str) -> str | bytes:
+    """For whom a client's address counts where clients are counted: an IPv6 one for its network of 64 bits, as
+    whoever has one address there has them all (RFC 4291 section 2.5.4)."""
+    if ":" not in host or host.startswith("::ffff:"):
+        return host
+    return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])[:8]
+
+
 def bind(address: Address, *, name: str = "", reuse_port: bool = False) -> socket.socket:
     """A non-blocking socket bound to `address`, listening if TCP; `name` is the entry point, for the error."""
     if address.kind == "udp":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import functools
 import socket
+import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamlb.net.address import numeric_family
@@ -28,6 +29,10 @@ IP_PKTINFO = 8
 IPV6_RECVPKTINFO = 49
 IPV6_PKTINFO = 50
 """Linux's numbers; Python's socket module has them from 3.14 on."""
+
+SO_MEMINFO = 55
+MEMINFO = struct.Struct("9I")
+"""linux/sock_diag.h: bytes waiting to be read, the receive buffer's size, six more, and what found no room there."""
 
 ANCILLARY_SIZE = socket.CMSG_SPACE(20)
 """Bytes for one `in6_pktinfo`, the larger of the two."""
@@ -128,6 +133,21 @@ def open_door(sock: socket.socket) -> FixedDoor | WildcardDoor:
     if sock.getsockname()[0] in ("0.0.0.0", "::"):
         return WildcardDoor(sock)
     return FixedDoor(sock)
+
+
+def overruns(sock: socket.socket) -> int:
+    """Datagrams the kernel has dropped because the socket's receive buffer was full; counts modulo 2**32."""
+    return _memory_of(sock)[8]
+
+
+def is_half_full(sock: socket.socket) -> bool:
+    """Whether more than half of the socket's receive buffer is taken."""
+    waiting, size, *_ = _memory_of(sock)
+    return waiting * 2 > size
+
+
+def _memory_of(sock: socket.socket) -> tuple[int, ...]:
+    return MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size))
 
 
 class Place(NamedTuple):

@@ -18,7 +18,7 @@ from streamlb.net.tls import PemError, check_authorities, check_pair
 from streamlb.routing import shadow
 from streamlb.routing.matchers import compile_rule, compile_tcp
 from streamlb.routing.pattern import PatternError, searcher
-from streamlb.routing.router import Router, parse, priority_of
+from streamlb.routing.router import Router, asks_for_tls, parse, priority_of
 from streamlb.routing.rule import RuleError
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     )
 
 
-def check_rule(text: str, protocol: str, syntax: str = "v3") -> RuleFault | None:
-    """What is wrong with a rule; None when a router can use it."""
+def check_rule(text: str, protocol: str, syntax: str = "v3", is_tls: bool = False) -> RuleFault | None:
+    """What is wrong with a rule; None when a router, which is one for TLS or not, can use it."""
     try:
         rule = parse(text, protocol, syntax)
         if protocol == "tcp":
@@ -42,7 +42,12 @@ def check_rule(text: str, protocol: str, syntax: str = "v3") -> RuleFault | None
             compile_rule(rule)
     except RuleError as error:
         return RuleFault(error.message, error.column, error.suggestion, error.width)
-    return None
+    asking = asks_for_tls(rule) if protocol == "tcp" and not is_tls else None
+    if asking is None:
+        return None
+    reason = f"{asking.name} looks at a TLS handshake, and the router has no `tls`"
+    advice = "add `tls: {passthrough: true}`, or `tls: {}` to end TLS here; HostSNI(`*`) works without"
+    return RuleFault(reason, asking.column, advice, len(asking.name))
 
 
 def check_pattern(text: str) -> tuple[str, str]:

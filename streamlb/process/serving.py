@@ -16,6 +16,7 @@ from streamlb.net.address import BACKLOG
 from streamlb.net.listener import Acceptor
 from streamlb.net.tasks import spawn
 from streamlb.observe.throttle import Throttle
+from streamlb.proxy.arrival import Arrival
 from streamlb.proxy.http import HttpEntry
 from streamlb.proxy.live import Live
 from streamlb.proxy.tcp import TcpEntry
@@ -122,7 +123,7 @@ class Door:
     def _accept(self, client: socket.socket, peer: Any) -> None:
         """A connection is the TCP routers', else HTTP's, else nobody's."""
         http = self._http
-        if self._tcp is not None and self._tcp.accept(client, peer):
+        if self._tcp is not None and self._tcp.accept(client, Arrival(peer)):
             return
         if self._world.runtime.entry_points[http.name].http is None:
             client.close()

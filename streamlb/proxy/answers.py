@@ -1,4 +1,4 @@
-"""Answers of our own: what the proxy says when no server does.
+"""Answers in our own words: what the proxy says when no server does, and heads it has to change.
 
 What lives here: the bodies and heads of local answers, as Traefik words them. What must not: deciding when.
 Traefik's status table for failures (its `ComputeStatusCode`), RFC 9110 section 15.
@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from streamlb.wire.message import CHUNKED, UNTIL_CLOSE
+
+if TYPE_CHECKING:
+    from streamlb.wire.message import ResponseHead
 
 _TEXT: Final = b"Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n"
 _BODIES: Final = {
@@ -39,3 +44,22 @@ def render_answer(status: int, method: bytes = b"GET", *, close: bool, cookies: 
             b"" if method == b"HEAD" else body,
         )
     )
+
+
+def render_changed(head: ResponseHead, framing: int, cookies: list[bytes], *, old: bool, keep: bool) -> bytes:
+    """A server's head with what the exchange adds to it: cookies, another framing, the end of the connection.
+
+    old: the client speaks HTTP/1.0. keep: its connection carries another request.
+    """
+    framing_line = head.framing_line
+    if framing == UNTIL_CLOSE or (framing == CHUNKED and old):
+        framing_line = b"" if old else b"Transfer-Encoding: chunked\r\n"
+    elif old and head.framing_line.startswith(b"Transfer"):
+        framing_line = b""  # An answer to HEAD.
+    persistence = b"" if keep else b"Connection: close\r\n"
+    if old and keep:
+        persistence = b"Connection: keep-alive\r\n"
+    parts = [head.rendered, framing_line]
+    parts += [b"Set-Cookie: " + cookie + b"\r\n" for cookie in cookies]
+    parts += [persistence, b"\r\n"]
+    return b"".join(parts)

@@ -20,20 +20,13 @@ from streamlb.net.outgoing import count_untaken
 from streamlb.proxy.answers import render_answer
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.forwarder import Forwarder
+from streamlb.proxy.heads import HeadReader
 from streamlb.wire.body import Body, BodyError
-from streamlb.wire.forwarding import MANAGED, render_forwarded
-from streamlb.wire.http1 import (
-    MAX_REQUEST_LINE,
-    find_flaw,
-    read_fields,
-    read_request_line,
-    read_unusual_request,
-)
-from streamlb.wire.message import RequestFields, RequestHead
-from streamlb.wire.target import clean_target, is_plain
+from streamlb.wire.http1 import MAX_REQUEST_LINE, find_flaw
 
 if TYPE_CHECKING:
     from streamlb.proxy.http import HttpEntry
+    from streamlb.wire.message import RequestHead
 
 LINGER: Final = 2.0
 """Seconds the last answer gets to arrive while unread bytes of the client are thrown away."""
@@ -46,18 +39,17 @@ _RESET: Final = struct.pack("ii", 1, 0)
 class Downstream(asyncio.Protocol):
     """A client's connection. It serves one exchange at a time; `busy` says whether one is under way.
 
-    peer: the client's address as text. body: of the request under way, until its last byte was read.
+    body: of the request under way, until its last byte was read.
     ending: nothing more is read as a request. eof: the client has shut its side. last: no request follows this one.
     due_at: when something must have happened, in the loop's time; what is set by `renew`.
     """
 
     __slots__ = (
-        "_block",
-        "_fields",
         "_forwarder",
         "_inbox",
         "_looping",
         "_opened_at",
+        "_reader",
         "_reading_paused",
         "_served",
         "_unread",
@@ -68,9 +60,7 @@ class Downstream(asyncio.Protocol):
         "entry",
         "eof",
         "last",
-        "peer",
         "transport",
-        "trusted",
         "upstream_full",
         "write_blocked",
     )
@@ -79,8 +69,6 @@ class Downstream(asyncio.Protocol):
         # connection
         self.entry = entry
         self.transport = cast("asyncio.Transport", None)
-        self.peer = ""
-        self.trusted = False
         self.due_at = NEVER
         self.ending = False
         self.write_blocked = False
@@ -89,11 +77,10 @@ class Downstream(asyncio.Protocol):
         self._served = 0
         self._opened_at = entry.clock.now
         self._unread = 0
+        self._reader = cast("HeadReader", None)
         self._inbox = b""
         self._looping = False
         self._reading_paused = False
-        self._block = b""
-        self._fields = cast("RequestFields", None)
         self._forwarder = Forwarder(entry, self)
         # exchange
         self.busy = False
@@ -105,11 +92,15 @@ class Downstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
-        self.peer = str(client_ip(peer)) if peer else "0.0.0.0"
-        self.trusted = self.entry.trusts(self.peer)
+        self._reader = HeadReader(self.entry, str(client_ip(peer)) if peer else "0.0.0.0")
         self.entry.opened(self)
         self._opened_at = self.entry.clock.now
         self.due_at = self.entry.clock.after(self.entry.idle_timeout)
+
+    @property
+    def peer(self) -> str:
+        """The client's address as text."""
+        return self._reader.peer
 
     def data_received(self, data: bytes) -> None:
         if not self.busy:
@@ -117,8 +108,8 @@ class Downstream(asyncio.Protocol):
                 self._read_heads(self._inbox + data if self._inbox else data, len(self._inbox))
         elif self.body is not None:
             self._read_body(self.body, data)
-        elif self._forwarder.tunnel:
-            self._forwarder.on_client_data(data)
+        elif self._forwarder.tunnel is not None:
+            self._forwarder.tunnel.on_client_data(data)
         else:
             self._inbox += data
             self._update_reading()
@@ -214,69 +205,12 @@ class Downstream(asyncio.Protocol):
 
     def _read_head(self, data: bytes, end: int) -> RequestHead | None:
         """The head in `data[:end]`, or None after a refusal. Hot."""
-        line_end = data.find(b"\r\n") + 2
-        line = data[:line_end]
-        parts = read_request_line(line) if line_end <= MAX_REQUEST_LINE else None
-        if parts is not None:
-            block = data[line_end:end]
-            if block != self._block:
-                fields = read_fields(block, self.entry.policy)
-                if fields is None:
-                    return self._read_unusual(data[:end])
-                self._complete(fields)
-                self._block, self._fields = block, fields
-            head = RequestHead(parts[0], parts[1], 1, line, self._fields)
-            head.peer = self.peer
-            return head if is_plain(parts[1]) else self._clean(head)
-        if line_end > MAX_REQUEST_LINE:
-            self.refuse(414)
-            return None
-        return self._read_unusual(data[:end])
-
-    def _read_unusual(self, raw: bytes) -> RequestHead | None:
         try:
-            head = read_unusual_request(raw, self.entry.policy)
+            return self._reader.read(data, end)
         except DownstreamError as error:
-            self._turn_away(error)
+            self.entry.refused(self.peer, error)
+            self.refuse(error.status)
             return None
-        self._complete(head.fields)
-        head.peer = self.peer
-        return self._clean(head)
-
-    def _clean(self, head: RequestHead) -> RequestHead | None:
-        """The head with the one spelling of its target that rules and servers see."""
-        try:
-            target = clean_target(head.target, self.entry.policy)
-        except DownstreamError as error:
-            self._turn_away(error)
-            return None
-        if target != head.target:
-            head.retarget(target)
-        return head
-
-    def _turn_away(self, error: DownstreamError) -> None:
-        self.entry.refused(self.peer, error)
-        self.refuse(error.status)
-
-    def _complete(self, fields: RequestFields) -> None:
-        """Add what this connection adds to a header block: the forwarding fields, and what goes upstream."""
-        if fields.managed and not self.trusted:
-            fields.managed = []
-            fields.pairs = [pair for pair in fields.pairs if pair[0] not in MANAGED]
-        options = self.entry.forwarding
-        forwarded = render_forwarded(
-            self.peer.encode(),
-            self.entry.server_name,
-            fields.host,
-            fields.upgrade,
-            fields.managed,
-            append=not options.not_append_x_forwarded_for,
-            schemes=options.add_x_forwarded_scheme_headers,
-        )
-        fields.upstream_rest = b"".join((fields.kept, forwarded, b"\r\n"))
-        fields.upstream_block = b"".join(
-            (b"Host: ", fields.host, b"\r\n", fields.framing_line, fields.expectation, fields.upstream_rest)
-        )
 
     def _begin(self, head: RequestHead, rest: bytes) -> None:
         self.busy = True

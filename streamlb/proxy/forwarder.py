@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, cast
 from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Selection
 from streamlb.errors import Retry, UpstreamError
-from streamlb.proxy.answers import render_answer
+from streamlb.proxy.answers import render_answer, render_changed
 from streamlb.proxy.clock import NEVER
+from streamlb.proxy.tunnel import Tunnel
 from streamlb.session.exchange import Answer, Exchange, Loss
 from streamlb.wire.body import LAST_CHUNK, encode_chunk
 from streamlb.wire.http1 import is_asked_for
@@ -41,9 +42,8 @@ class Forwarder:
     """Carries one exchange at a time; owner of the `Upstream` it uses.
 
     early: body bytes read before a server connection stood. rechunk: the answer ends with its connection, and the
-    client gets it chunked, so that its end can be seen. tunnel: a 101 made a relay of the two connections.
-    server_ended: its server has shut its side. sent_at: when the last of the request left, if somebody wants to know.
-    queue: where it waits for a place at a server.
+    client gets it chunked, so that its end can be seen. tunnel: what a 101 made of it. sent_at: when the last of
+    the request left, if somebody wants to know. queue: where it waits for a place at a server.
     deadline: when the wait in the queue, or else the whole exchange, must be over, in the loop's time.
     """
 
@@ -61,7 +61,6 @@ class Forwarder:
         "_replay",
         "_sent_at",
         "_server",
-        "_server_ended",
         "_service",
         "_upstream",
         "_want",
@@ -76,8 +75,7 @@ class Forwarder:
         self._entry = entry
         self.client = client
         self._exchange = Exchange()
-        self.tunnel = False
-        self._server_ended = False
+        self.tunnel: Tunnel | None = None
         # exchange
         self._head = cast("RequestHead", None)
         self._want = cast("Selection", None)
@@ -251,12 +249,13 @@ class Forwarder:
     def patience(self) -> float:
         """Seconds the server may take for what is awaited of it now."""
         limits = self._limits
-        limit = limits.tunnel if self.tunnel else limits.answer
+        tunnel = self.tunnel
+        limit = limits.answer if tunnel is None else limits.tunnel
         if self._exchange.answer is Answer.WAITING:
             limit = NEVER if self._upstream is None else limits.first_byte
             if limit < NEVER:
                 return limit
-        if self.client.eof or self._server_ended:
+        if self.client.eof or (tunnel is not None and tunnel.server_ended):
             return min(limit, HALF_CLOSED_TIMEOUT)
         return limit
 
@@ -340,7 +339,7 @@ class Forwarder:
         if not done:
             client.renew()
         if head.status == 101:
-            self._open_tunnel(head)
+            self._open_tunnel(upstream, head)
             return
         as_it_is = framing != UNTIL_CLOSE and self._head.minor == 1 and not self._want.cookies
         if as_it_is and exchange.keeps_client and not self._entry.live.draining:
@@ -353,24 +352,15 @@ class Forwarder:
     def _answer_with_changes(self, head: ResponseHead, framing: int, data: bytes) -> None:
         """The head with what this exchange adds to it: cookies, another framing, the end of the connection."""
         exchange, old = self._exchange, self._head.minor == 0
-        framing_line = head.framing_line
         if framing == UNTIL_CLOSE or (framing == CHUNKED and old):
-            framing_line = b"" if old else b"Transfer-Encoding: chunked\r\n"
             self._rechunk = not old
             exchange.client_keeps = exchange.client_keeps and not old
-        elif old and head.framing_line.startswith(b"Transfer"):
-            framing_line = b""  # An answer to HEAD.
         if self._entry.live.draining or not exchange.request_done:
             exchange.client_keeps = False
-        persistence = b"" if exchange.client_keeps else b"Connection: close\r\n"
-        if old and exchange.client_keeps:
-            persistence = b"Connection: keep-alive\r\n"
-        parts = [head.rendered, framing_line]
-        parts += [b"Set-Cookie: " + cookie + b"\r\n" for cookie in self._want.cookies]
-        parts += [persistence, b"\r\n"]
+        changed = render_changed(head, framing, self._want.cookies, old=old, keep=exchange.client_keeps)
         if data:
-            parts.append(encode_chunk(data) if self._rechunk else data)
-        self.client.transport.write(b"".join(parts))
+            changed += encode_chunk(data) if self._rechunk else data
+        self.client.transport.write(changed)
 
     def on_answer_body(self, upstream: Upstream, data: bytes, done: bool) -> None:
         client = self.client
@@ -378,22 +368,22 @@ class Forwarder:
             client.transport.write(encode_chunk(data) if self._rechunk else data)
         if done:
             self._end()
-        elif self._is_timed:
-            client.renew()
+        else:
+            self.on_progress()
 
-    @property
-    def _is_timed(self) -> bool:
-        """Whether each piece of an answer, or of a tunnel, buys more time."""
+    def on_progress(self) -> None:
+        """A piece of an answer, or of a tunnel, was passed on: it may buy more time."""
         client = self.client
         if client.due_at == NEVER or client.write_blocked:
-            return False
-        return client.body is None or self._limits.upload is not None
+            return
+        if client.body is None or self._limits.upload is not None:
+            client.renew()
 
     def on_upstream_lost(self, upstream: Upstream, error: UpstreamError | None) -> None:
         self._upstream = None
         exchange = self._exchange
-        if self.tunnel:
-            self._end_tunnel(error)
+        if self.tunnel is not None:
+            self.tunnel.on_server_lost(error)
             return
         loss = exchange.on_loss(clean=error is None, reused=upstream.reused)
         if loss is Loss.COMPLETE:
@@ -445,61 +435,33 @@ class Forwarder:
 
     # --- tunnels (RFC 9110 section 7.8) ------------------------------------------------------------------------
 
-    def _open_tunnel(self, head: ResponseHead) -> None:
+    def _open_tunnel(self, upstream: Upstream, head: ResponseHead) -> None:
         if self.client.body is not None or not is_asked_for(head.upgrade, self._head.fields.upgrade):
             error = UpstreamError(502, "the server switched protocols unasked")
             self._entry.failed(cast("Server", self._server), error)
             self._drop_upstream()
             self._answer(502)
             return
-        self.tunnel = True
+        self.tunnel = Tunnel(self, upstream)
         self.deadline = NEVER  # A tunnel is no answer that could be complete.
         self.client.renew()
         self.client.transport.write(head.plain)
-        early = self.client.take_inbox()
-        if early:
-            self.on_client_data(early)
-        if self.client.eof:
-            self.on_client_end()
-
-    def on_client_data(self, data: bytes) -> None:
-        if self._upstream is not None:
-            self._upstream.transport.write(data)
-            if self._is_timed:
-                self.client.renew()
+        self.tunnel.start()
 
     def on_tunnel_data(self, data: bytes) -> None:
-        self.client.transport.write(data)
-        if self._is_timed:
-            self.client.renew()
+        if self.tunnel is not None:
+            self.tunnel.on_server_data(data)
 
     def on_tunnel_end(self) -> None:
-        """The server has shut its side; the client may still talk."""
-        self._server_ended = True
-        if self.client.eof:
-            self._end_tunnel(None)
-        else:
-            self.client.shut_writing()
-
-    def _end_tunnel(self, error: UpstreamError | None) -> None:
-        self._drop_upstream()
-        self._leave_server()
-        if error is not None and error.reason == "connection reset":
-            self.client.cut()
-        else:
-            self.client.end_tunnel()
+        if self.tunnel is not None:
+            self.tunnel.on_server_end()
 
     # --- the client --------------------------------------------------------------------------------------------
 
     def on_client_end(self) -> None:
         """The client has shut its side and waits for what is under way."""
-        upstream = self._upstream
-        if not self.tunnel or upstream is None:
-            return
-        if self._server_ended:
-            self._end_tunnel(None)
-        elif not upstream.transport.is_closing():
-            upstream.shut_writing()
+        if self.tunnel is not None:
+            self.tunnel.on_client_end()
 
     def abandon(self) -> None:
         """The client is gone."""
@@ -516,7 +478,7 @@ class Forwarder:
             self._leave_queue()
             self._answer(504 if self.overdue else 503)
         elif self._exchange.answer is not Answer.WAITING:
-            if not self.tunnel and self.client.body is None and self._server is not None:
+            if self.tunnel is None and self.client.body is None and self._server is not None:
                 self._entry.failed(self._server, UpstreamError(504, "no more of the answer in time"))
             self._drop_upstream()
             self.client.cut()

@@ -1,44 +1,35 @@
-"""TCP: from an accepted connection to a running pair of pumps.
+"""The TCP side of an entry point: what its conversations share, and where they begin.
 
-What lives here: routing, picking, dialling, and trying the next server while no byte has been moved.
-What must not: moving bytes (`pump.py`), copying them to mirrors (`tcp_mirror.py`). Called by `process/worker.py`.
-Specified by Traefik's TCP routers and services; other than Traefik, a server that cannot be reached is not the end.
+What lives here: `TcpEntry`. What must not: the life of a conversation (`tcp_conversation.py`), what a connection that
+has just come in is (whoever calls `serve`). Specified by Traefik's TCP routers.
 """
 
 from __future__ import annotations
 
 import logging
-import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from streamlb.balance.failover import fall_back
-from streamlb.balance.selection import Selection
 from streamlb.errors import Retry
-from streamlb.net.address import client_ip
-from streamlb.net.dial import dial
 from streamlb.observe.throttle import Throttle, often
-from streamlb.proxy.clock import NEVER, Clock
-from streamlb.proxy.pump import Pumps, reset_on_close, workshop
+from streamlb.proxy.clock import Clock
+from streamlb.proxy.pump import workshop
+from streamlb.proxy.tcp_conversation import TcpConversation
 from streamlb.proxy.tcp_mirror import TcpMirrors
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
 
-    from streamlb.balance.queue import Queue
-    from streamlb.balance.selection import Node, Server
+    from streamlb.balance.selection import Server
     from streamlb.errors import UpstreamError
-    from streamlb.net.dial import Dial
+    from streamlb.proxy.arrival import Arrival
     from streamlb.proxy.live import Live
+    from streamlb.routing.router import Route
     from streamlb.runtime.snapshot import World
+    from streamlb.wire.proxy_protocol import Endpoint
 
 log = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 10
-"""Servers tried for one connection, and again as many of a fallback."""
-PATIENCE = 1.0
-"""Seconds of dialling after which we begin to watch whether the client is still there; most dials are over before."""
-HALF_CLOSED_TIMEOUT = 3600.0
-"""Seconds without a byte after which a half-closed conversation is taken for a ghost."""
 LOG_INTERVAL = 10.0
 
 
@@ -58,19 +49,21 @@ class TcpEntry:
         self.mirrors = TcpMirrors(loop, self.clock)
         self._throttle = Throttle(LOG_INTERVAL)
 
-    def accept(self, sock: socket.socket, peer: Any) -> bool:
-        """Serve an accepted connection; False, and the socket stays the caller's, if no TCP router wants it."""
-        runtime = self._world.runtime
-        table = runtime.entry_points.get(self.name)
-        if table is None or table.tcp is None:
-            return False
-        client = client_ip(peer)
-        route = table.tcp.route(client)
+    def accept(self, sock: socket.socket, arrival: Arrival) -> bool:
+        """Serve a connection in the clear; False, and the socket stays the caller's, if no TCP router wants it."""
+        table = self._world.runtime.entry_points.get(self.name)
+        route = table.tcp.route(arrival) if table is not None and table.tcp is not None else None
         if route is None:
             return False
-        conversation = TcpConversation(self, sock, route.name, route.service, Selection(b"", client.packed))
-        conversation.begin()
+        self.serve(sock, route, arrival.source, arrival.destination)
         return True
+
+    def serve(self, sock: socket.socket, route: Route, source: Endpoint, destination: Endpoint | None = None) -> None:
+        """Serve a connection that `route` takes; the socket is ours from now on.
+
+        source: the client, as a PROXY header says or the kernel. destination: what a PROXY header says it connected to.
+        """
+        TcpConversation(self, sock, route.name, route.service, source, destination).begin()
 
     def failed(self, server: Server, error: UpstreamError) -> None:
         """A server could not be reached; for want of our own resources it is not to blame."""
@@ -90,228 +83,3 @@ class TcpEntry:
         if count:
             trouble = "has a place" if full else "can be reached"
             log.warning("router %s: no server of service %s %s%s", router, service, trouble, often(count))
-
-
-class TcpConversation:
-    """One client's connection: dialling, then pumping.
-
-    server: the one being dialled or talked to; its `active` counts this conversation.
-    due_at: while dialling, when to begin watching the client; half-closed, when to look for signs of life.
-    """
-
-    __slots__ = (
-        "_attempts",
-        "_client",
-        "_dial",
-        "_dialled_at",
-        "_entry",
-        "_moved",
-        "_pumps",
-        "_queue",
-        "_router",
-        "_server",
-        "_service",
-        "_want",
-        "_watching",
-        "due_at",
-    )
-
-    def __init__(
-        self,
-        entry: TcpEntry,
-        client: socket.socket,
-        router: str,
-        service: Node,
-        want: Selection,
-    ) -> None:
-        # conversation
-        self._entry = entry
-        self._client = client
-        self._router = router
-        self._service = service
-        self._want = want
-        self._attempts = 0
-        self._server: Server | None = None
-        self._dial: Dial | None = None
-        self._dialled_at = 0.0
-        self._queue: Queue | None = None
-        self._watching = False
-        self._pumps: Pumps | None = None
-        self._moved = 0
-        self.due_at = NEVER
-
-    # --- dialling ---------------------------------------------------------------------------------------------
-
-    def begin(self) -> None:
-        server = self._service.pick(self._want)
-        if server is None and not self._wait():
-            self._entry.gave_up(self._router, self._service.name, full=self._want.queue is not None)
-            self._client.close()
-            return
-        if server is not None:
-            self._start_dial(server)
-            self._entry.clock.watch(self)
-            self.due_at = self._entry.clock.after(PATIENCE)
-        self._entry.live.add(self)
-
-    def _wait(self) -> bool:
-        """Wait for a place at a server, if that is all there is to wait for."""
-        queue = self._want.queue
-        if queue is None or not queue.join(self, self._want.wanted):
-            return False
-        self._queue = queue
-        self._stop_watching()
-        self._entry.clock.watch(self)
-        self.due_at = self._entry.clock.after(queue.timeout)
-        return True
-
-    def on_room(self) -> None:
-        self._queue = None
-        self._want.again()
-        server = self._service.pick(self._want)
-        if server is not None:
-            self.due_at = self._entry.clock.after(PATIENCE)
-            self._start_dial(server)
-        elif not self._wait():
-            self._give_up()
-
-    def _leave_queue(self) -> None:
-        queue, self._queue = self._queue, None
-        if queue is not None:
-            queue.leave(self)
-
-    def _start_dial(self, server: Server) -> None:
-        self._attempts += 1
-        self._server = server
-        server.state.active += 1
-        server.state.total += 1
-        if server.state.latency is not None:
-            self._dialled_at = self._entry.loop.time()
-        timeout = server.state.transport.dial_timeout
-        self._dial = dial(self._entry.loop, server.host, server.port, timeout, self._on_dialled)
-
-    def on_due(self) -> None:
-        self.due_at = NEVER
-        if self._queue is not None:
-            self._leave_queue()
-            self._give_up()
-        elif self._pumps is not None:
-            self._look_for_life(self._pumps)
-        elif self._dial is not None:
-            self._watching = True
-            self._entry.loop.add_reader(self._client.fileno(), self._on_early)
-
-    def _on_early(self) -> None:
-        """The client spoke or left before a server was reached. What it said stays in the kernel."""
-        try:
-            self._client.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.abort()
-            return
-        self._stop_watching()
-
-    def _stop_watching(self) -> None:
-        self._entry.clock.forget(self)
-        if self._watching:
-            self._watching = False
-            self._entry.loop.remove_reader(self._client.fileno())
-
-    def _on_dialled(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
-        self._dial = None
-        try:
-            if error is not None:
-                self._try_next(error)
-            if sock is not None:
-                self._start_pumps(sock)
-        except Exception:
-            log.exception("a connection was dropped by a bug of streamlb")
-            self.abort()
-            if sock is not None:
-                sock.close()
-
-    def _start_pumps(self, sock: socket.socket) -> None:
-        self._stop_watching()
-        if self._server is not None and self._server.watch is not None:
-            self._server.watch.succeeded()
-        latency = self._server.state.latency if self._server is not None else None
-        if latency is not None:
-            latency.add(self._entry.loop.time() - self._dialled_at)
-        entry, orders = self._entry, self._want.mirrors
-        taps = entry.mirrors.open(orders, self._want.hash_key) if orders else ()
-        self._pumps = Pumps(entry.loop, entry.workshop, self._client, sock, self, taps)
-        self._pumps.start()
-
-    def _try_next(self, error: UpstreamError) -> None:
-        server = self._server
-        if server is not None:
-            self._server = None
-            self._entry.failed(server, error)
-            server.leave()
-            if error.retry is Retry.ALWAYS:
-                another = self._pick_another(server)
-                if another is not None:
-                    self._start_dial(another)
-                    return
-                if self._wait():
-                    return
-        self._give_up()
-
-    def _give_up(self) -> None:
-        self._entry.gave_up(self._router, self._service.name, full=self._want.queue is not None)
-        self._stop_watching()
-        self._client.close()
-        self.on_end()
-
-    def _pick_another(self, failed: Server) -> Server | None:
-        """Another server of the service or, when it had its tries, one of its fallback."""
-        if self._attempts < MAX_ATTEMPTS:
-            self._want.retry(failed)
-            return self._service.pick(self._want)
-        found = fall_back(self._want)
-        if found is None:
-            return None
-        self._service, server = found
-        self._attempts = 0
-        return server
-
-    # --- pumping ----------------------------------------------------------------------------------------------
-
-    def on_half_closed(self) -> None:
-        """One side has finished; the other may take its time, but not for ever."""
-        self._entry.clock.watch(self)
-        self.due_at = self._entry.clock.after(HALF_CLOSED_TIMEOUT)
-
-    def _look_for_life(self, pumps: Pumps) -> None:
-        if pumps.moved == self._moved:
-            pumps.abort()
-            return
-        self._moved = pumps.moved
-        self.due_at = self._entry.clock.after(HALF_CLOSED_TIMEOUT)
-
-    def on_end(self) -> None:
-        """Both sockets are closed."""
-        self._entry.clock.forget(self)
-        server, self._server = self._server, None
-        if server is not None:
-            server.leave()
-        self._entry.live.discard(self)
-
-    # --- as one of the live conversations ---------------------------------------------------------------------
-
-    def drain(self) -> None:
-        """A TCP conversation has no pause to end in: it runs until it is done, or aborted."""
-
-    def abort(self) -> None:
-        self._leave_queue()
-        if self._pumps is not None:
-            self._pumps.abort()
-            return
-        if self._dial is not None:
-            self._dial.cancel()
-            self._dial = None
-        self._stop_watching()
-        reset_on_close(self._client)
-        self._client.close()
-        self.on_end()

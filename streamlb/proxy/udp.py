@@ -7,23 +7,31 @@ Specified by Traefik's UDP pages: one pick per flow, idle end after `udp.timeout
 
 from __future__ import annotations
 
+import itertools
 import select
 from typing import TYPE_CHECKING, Any
 
-from streamlb.net.datagram import ABSENT, MAX_DATAGRAM, open_door
-from streamlb.proxy.udp_flow import UdpFlow
+from streamlb.net.address import client_group
+from streamlb.net.datagram import ABSENT, MAX_DATAGRAM, is_half_full, open_door, overruns
+from streamlb.proxy.udp_flow import UdpFlow, socket_address
 from streamlb.proxy.udp_upstream import UdpUpstream
 from streamlb.session.flows import FlowTable
 
 if TYPE_CHECKING:
     import asyncio
     import socket
+    from collections.abc import Hashable
 
+    from streamlb.config.static import UdpOptions
     from streamlb.proxy.live import Live
     from streamlb.runtime.snapshot import World
 
 MAX_DATAGRAMS_PER_WAKE = 64
-"""Client datagrams, and servers' answers, taken before the loop's other work gets a turn."""
+"""Client datagrams taken before the loop's other work gets a turn."""
+MAX_EVENTS_PER_WAKE = 128
+"""Servers with answers, and the clients' socket, that get a turn."""
+MAX_ANSWERS_PER_TURN = 8
+"""Answers of one server taken at once when turns are rare: its socket holds but some hundred small ones."""
 MAX_VISITS_PER_CHECK = 1024
 """Flows looked at by one run of the timer; the rest follow at once, after other work."""
 TIMER_SLACK = 0.001
@@ -43,13 +51,17 @@ class UdpEntry:
         "_door",
         "_door_descriptor",
         "_draining",
+        "_is_door_full",
+        "_is_pressed",
         "_live",
         "_loop",
         "_mirrors",
         "_name",
         "_options",
+        "_overruns",
         "_poll",
         "_ready",
+        "_serial",
         "_table",
         "_timer",
         "_upstream",
@@ -71,16 +83,18 @@ class UdpEntry:
         self._door = open_door(sock)
         self._door_descriptor = sock.fileno()
         # snapshot
-        options = world.runtime.entry_points[name].options.udp
-        self._options = options
-        self._table: FlowTable[UdpFlow] = FlowTable(options.timeout, options.max_flows)
+        options = self._options = world.runtime.entry_points[name].options.udp
         # conversations
-        upstream = self._upstream = UdpUpstream(world, name, loop, options.max_flows)
+        self._table: FlowTable[UdpFlow] = FlowTable(options.timeout, options.max_flows, _per_client(options))
+        self._serial = itertools.count()
+        self._overruns = overruns(sock)
+        upstream = self._upstream = UdpUpstream(world, name, loop, self._table)
         self._by_descriptor = upstream.by_descriptor
         self._mirrors = upstream.mirrors
         self.counters = upstream.counters
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
+        self._is_door_full = self._is_pressed = False
         self._ready = upstream.ready
         self._poll = self._ready.poll
         self._ready.register(self._door_descriptor, select.EPOLLIN)
@@ -102,8 +116,7 @@ class UdpEntry:
         """Close every flow and end."""
         self._draining = True
         for flow in list(self._table.flows.values()):
-            self._table.remove(flow)
-            self._close(flow)
+            self._end(flow)
         self._end_if_drained()
 
     def _end_if_drained(self) -> None:
@@ -124,12 +137,18 @@ class UdpEntry:
     def _on_ready(self) -> None:
         now = self._loop.time()
         by_descriptor = self._by_descriptor
-        for descriptor, _ in self._poll(0, MAX_DATAGRAMS_PER_WAKE):
+        events = self._poll(0, MAX_EVENTS_PER_WAKE)
+        # Else one a turn: asking for a second that is not there costs more than being called again.
+        are_turns_rare = len(events) == MAX_EVENTS_PER_WAKE or self._is_pressed
+        for descriptor, _ in events:
             flow = by_descriptor.get(descriptor)
             if flow is not None:
-                self._pass_answer(flow, now)
+                if self._pass_answer(flow, now) and are_turns_rare:
+                    self._pass_answers(flow, now)
             elif descriptor == self._door_descriptor:
                 self._read_clients(now)
+        if self._draining:
+            self._end_if_drained()
 
     def _read_clients(self, now: float) -> None:
         receive, flows = self._door.receive, self._table.flows
@@ -137,6 +156,7 @@ class UdpEntry:
             try:
                 datagram, key = receive()
             except BlockingIOError:
+                self._is_door_full = self._is_pressed = False
                 return
             except OSError:
                 # An error queued for an answer of ours, not a datagram.
@@ -149,55 +169,101 @@ class UdpEntry:
             try:
                 flow.send(datagram)
             except BlockingIOError:
-                self.counters.busy += 1
+                self._upstream.on_busy()
             except OSError as error:
                 self._upstream.on_send_error(flow, datagram, error)
             if flow.mirrors:
                 self._mirrors.feed(flow.mirrors, datagram)
+        self._is_door_full = True
+        # To open a flow takes ten times as long as to pass a datagram on.
+        self._is_pressed = is_half_full(self.sock)
 
-    def _pass_answer(self, flow: UdpFlow, now: float) -> None:
-        # One datagram a turn: asking for a second that is not there costs more than being called again.
+    def _pass_answers(self, flow: UdpFlow, now: float) -> None:
+        for _ in range(MAX_ANSWERS_PER_TURN - 1):
+            if not self._pass_answer(flow, now):
+                return
+
+    def _pass_answer(self, flow: UdpFlow, now: float) -> bool:
+        """Pass on one datagram of a server; whether there may be another one."""
         try:
             datagram = flow.receive(MAX_DATAGRAM)
         except BlockingIOError:
-            return
+            return False
         except OSError as error:
             if error.errno in ABSENT:
                 self._upstream.on_refused(flow)
-            return
+                if flow.is_once and flow.server is None:
+                    self._end(flow)
+            return False
         flow.last_seen_at = now
         try:
-            self._door.answer(datagram, flow.key)
+            self._door.answer(datagram, flow.peer)
         except BlockingIOError:
-            self.counters.busy += 1
-        except OSError:
+            self._upstream.on_busy()
+        except OSError as error:
             # The client is gone, or cannot be answered (port 0, a firewall); its flow ends by its timeout.
-            self.counters.failed += 1
+            self._upstream.on_failed(error)
+        if flow.is_once:
+            self._end(flow)
+            return False
+        return True
 
     # --- flows ---
 
-    def _open(self, key: Any, datagram: bytes, now: float) -> None:
-        """A datagram of an unknown client."""
+    def _open(self, peer: Any, datagram: bytes, now: float) -> None:
+        """A datagram that belongs to no flow."""
         if self._draining:
             self.counters.draining += 1
             return
-        self._read_limits(now)
-        if not self._table.has_room:
-            self.counters.full += 1
-            self._upstream.complain(
-                "UDP datagrams of new clients dropped: the limit of %d flows is reached", self._table.max_flows
-            )
+        if self._is_pressed:
+            self.counters.pressed += 1
+            self._upstream.complain("UDP datagrams of new clients dropped: they come faster than flows can be opened")
             return
-        flow = UdpFlow(key)
+        self._read_limits(now)
+        table, client = self._table, client_group(socket_address(peer)[0])
+        leaving = None
+        if not table.has_room(client):
+            leaving = table.yielding(client, now)
+            if leaving is None:
+                self._turn_away(client)
+                return
+        is_once = self._options.mode == "datagram"
+        flow = UdpFlow(next(self._serial) if is_once else peer, peer, client, is_once=is_once)
         if not self._upstream.begin(flow, now):
             return
+        if leaving is not None:
+            self._evict(leaving)
         self.counters.flows += 1
-        self._table.admit(flow, now)
+        table.admit(flow, now)
         self._set_timer(now)
         self._upstream.send_first(flow, datagram)
         if flow.want.mirrors:
             flow.mirrors = self._mirrors.open(flow.want.mirrors, now, flow.want.request)
             self._mirrors.feed(flow.mirrors, datagram)
+
+    def _turn_away(self, client: Hashable) -> None:
+        """There is no room for a new flow of `client`."""
+        if self._table.is_crowded(client):
+            self.counters.crowded += 1
+            self._upstream.complain(
+                "UDP datagrams dropped: a client has %d flows, as many as one may have (udp.maxFlowsPerClient)",
+                self._table.max_per_client,
+            )
+        else:
+            self.counters.full += 1
+            self._upstream.complain(
+                "UDP datagrams of new clients dropped: the limit of %d flows is reached (udp.maxFlows)",
+                self._table.max_flows,
+            )
+
+    def _evict(self, flow: UdpFlow) -> None:
+        self.counters.evicted += 1
+        self._upstream.complain("UDP flows without answers give way to new ones: there are as many as there may be")
+        self._end(flow)
+
+    def _end(self, flow: UdpFlow) -> None:
+        self._table.remove(flow)
+        self._close(flow)
 
     def _close(self, flow: UdpFlow) -> None:
         """Close what a flow that has left the table holds."""
@@ -212,7 +278,7 @@ class UdpEntry:
         table = self._world.runtime.entry_points.get(self._name)
         if table is not None and table.options.udp is not self._options:
             self._options = options = table.options.udp
-            self._table.set_limits(options.timeout, options.max_flows)
+            self._table.set_limits(options.timeout, options.max_flows, _per_client(options))
             self._mirrors.max_mirrors = options.max_flows
             self._stop_timer()
             self._set_timer(now)
@@ -232,8 +298,22 @@ class UdpEntry:
         self._timer = None
         # What arrived in time counts, even if the loop was late to look.
         self._on_ready()
+        if self._ready.closed:
+            return
         now = self._loop.time()
         for flow in self._table.expire(now, MAX_VISITS_PER_CHECK):
             self._close(flow)
+        self._count_overruns()
         self._set_timer(now)
         self._end_if_drained()
+
+    def _count_overruns(self) -> None:
+        before, self._overruns = self._overruns, overruns(self.sock)
+        if self._overruns != before:
+            self.counters.overrun += (self._overruns - before) % 2**32
+            self._upstream.complain("UDP datagrams lost: they came faster than they could be read (net.core.rmem_max)")
+
+
+def _per_client(options: UdpOptions) -> int:
+    """Flows of one client; the option's 0 is more than there can be."""
+    return options.max_flows_per_client or options.max_flows + 1

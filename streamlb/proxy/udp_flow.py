@@ -1,6 +1,6 @@
 """What one UDP client's flow holds, and the datagrams kept while a server's name is looked up.
 
-What lives here: `UdpFlow`, `UdpCounters`, `HoldingRoom`. What must not: sockets' readiness, picks, timers (`udp.py`).
+What lives here: what a flow is, what is counted, what is held. What must not: readiness, picks, timers (`udp.py`).
 Used by `proxy/udp.py` and `proxy/udp_mirror.py`; specified in docs/architecture.md ("UDP datagram").
 """
 
@@ -32,8 +32,10 @@ MAX_HELD = 1024 * 1024
 class UdpFlow(Flow):
     """A client's flow and its way to the server.
 
+    peer: the client, as `net/datagram.py` names it. is_once: it ends with its first answer.
     send: takes the client's next datagram. This is the flow's state: the socket's own `send` when it is connected;
     before that what holds datagrams back, after a refusal what picks anew.
+    receive: takes the server's next one; the socket's own `recv`, but for the first answer.
     first: the flow's only datagram so far, kept in case the server turns out not to be there.
     resends: how often `first` went out again. held: datagrams waiting for the server's name, or None.
     """
@@ -42,7 +44,9 @@ class UdpFlow(Flow):
         "destination",
         "first",
         "held",
+        "is_once",
         "mirrors",
+        "peer",
         "place",
         "receive",
         "resends",
@@ -55,10 +59,12 @@ class UdpFlow(Flow):
     send: Callable[[bytes], object]
     receive: Callable[[int], bytes]
 
-    def __init__(self, key: Hashable) -> None:
-        super().__init__(key)
+    def __init__(self, key: Hashable, peer: Any, client: Hashable, *, is_once: bool = False) -> None:
+        super().__init__(key, client)
         # conversation
-        self.want = Selection(b"", b"", UdpClient(key))
+        self.peer = peer
+        self.is_once = is_once
+        self.want = Selection(b"", b"", UdpClient(peer))
         self.mirrors: tuple[UdpMirror, ...] = ()
         self.first: bytes | None = None
         self.resends = 0
@@ -71,37 +77,62 @@ class UdpFlow(Flow):
 
 
 class UdpClient:
-    """Who a flow's datagrams come from, told to the walk if it asks. key: the flow's, as `net/datagram.py` gives it."""
+    """Who a flow's datagrams come from, told to the walk if it asks."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_peer",)
 
-    def __init__(self, key: Hashable) -> None:
-        self._key = key
+    def __init__(self, peer: Any) -> None:
+        self._peer = peer
 
     @property
     def client(self) -> IPAddress:
-        key: Any = self._key
-        # At a wildcard address the key is the client's and the local address.
-        return client_ip(key if isinstance(key[0], str) else key[0])
+        return client_ip(socket_address(self._peer))
 
     def values(self, name: bytes) -> list[bytes]:
         """Datagrams have no fields."""
         return []
 
 
+def socket_address(peer: Any) -> Any:
+    """A client's own half of what a door names it by: at a wildcard address the local one comes behind."""
+    return peer if isinstance(peer[0], str) else peer[0]
+
+
 class UdpCounters:
     """What happened on one entry point since its worker started, in datagrams unless said otherwise.
 
-    flows: flows opened. full: from new clients while `max_flows` were open. unserved: no server to send to.
-    short: the machine had no socket left. busy: dropped because a socket's buffer was full.
-    failed: could not be sent for another reason. refused: times a server was not there. draining: came too late.
+    flows: flows opened. evicted: flows that gave way to newer ones. refused: times a server was not there.
+
+    Dropped, by reason. full: from new clients while there were `max_flows`. crowded: from a client with as many flows
+    as one may have. pressed: from new clients while more than half of the receive buffer was taken. draining: came too
+    late. unserved: no server to send to. occupied: all servers had their `max_connections`. short: the machine had no
+    socket left. busy: a socket's send buffer was full. waiting: too many for a name that is looked up. failed: could
+    not be sent for another reason. overrun: the kernel's doing, as nobody read them in time. (None is ever cut short:
+    every datagram that UDP can carry fits.)
     """
 
-    __slots__ = ("busy", "draining", "failed", "flows", "full", "refused", "short", "unserved")
+    __slots__ = (
+        "busy",
+        "crowded",
+        "draining",
+        "evicted",
+        "failed",
+        "flows",
+        "full",
+        "occupied",
+        "overrun",
+        "pressed",
+        "refused",
+        "short",
+        "unserved",
+        "waiting",
+    )
 
     def __init__(self) -> None:
-        self.flows = self.full = self.unserved = self.short = 0
-        self.busy = self.failed = self.refused = self.draining = 0
+        self.flows = self.evicted = self.refused = 0
+        self.full = self.crowded = self.pressed = self.draining = 0
+        self.unserved = self.occupied = self.short = 0
+        self.busy = self.waiting = self.failed = self.overrun = 0
 
 
 class HoldingRoom:

@@ -163,7 +163,7 @@ class UdpMirrors:
 
     def _close_one(self, mirror: UdpMirror) -> None:
         self._open.discard(mirror)
-        mirror.server.state.active -= 1
+        mirror.server.leave()
         mirror.destination.forget(mirror)
         # The flow may outlive its mirror.
         mirror.send = functools.partial(self._drop_late, mirror.name)

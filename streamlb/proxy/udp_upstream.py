@@ -19,6 +19,7 @@ from streamlb.net.datagram import ABSENT, connect
 from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.udp_flow import HoldingRoom, UdpCounters, destination_of
 from streamlb.proxy.udp_mirror import UdpMirrors
+from streamlb.session.flows import Stage
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from streamlb.net.datagram import Place
     from streamlb.proxy.udp_flow import UdpFlow
     from streamlb.runtime.snapshot import World
+    from streamlb.session.flows import FlowTable
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +51,29 @@ class UdpUpstream:
     by_descriptor: connected flows by their socket's descriptor. ready: watches those sockets.
     """
 
-    __slots__ = ("_loop", "_name", "_room", "_throttle", "_world", "by_descriptor", "counters", "mirrors", "ready")
+    __slots__ = (
+        "_loop",
+        "_name",
+        "_room",
+        "_table",
+        "_throttle",
+        "_world",
+        "by_descriptor",
+        "counters",
+        "mirrors",
+        "ready",
+    )
 
-    def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop, max_mirrors: int) -> None:
+    def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop, table: FlowTable[UdpFlow]) -> None:
         # process
         self._world = world
         self._name = name
         self._loop = loop
+        self._table = table
         self._room = HoldingRoom()
         self._throttle = Throttle(LOG_INTERVAL)
         self.counters = UdpCounters()
-        self.mirrors = UdpMirrors(loop, self._room, max_mirrors)
+        self.mirrors = UdpMirrors(loop, self._room, table.max_flows)
         # conversation
         self.by_descriptor: dict[int, UdpFlow] = {}
         self.ready = select.epoll()
@@ -87,8 +101,12 @@ class UdpUpstream:
             found = fall_back(flow.want) if attempt == MAX_PICKS - 1 else None
             flow.want.retry(server)
             server = found[1] if found is not None else self._pick(flow.want)
-        self.counters.unserved += 1
-        self.complain("no server to send UDP datagrams to")
+        if flow.want.queue is not None:
+            self.counters.occupied += 1
+            self.complain("UDP datagrams dropped: the servers have as many flows as they may (maxConnections)")
+        else:
+            self.counters.unserved += 1
+            self.complain("no server to send UDP datagrams to")
         return False
 
     def _on_shortage(self, error: OSError) -> None:
@@ -100,10 +118,12 @@ class UdpUpstream:
         if table is None or table.udp is None:
             return None
         want.begin_again()
+        want.again()
         server = table.udp.pick(want)
         if server is None and want.avoid:
             # Everybody has refused before: perhaps one is back. It stays the same flow, which mirrors count once.
             want.avoid = (NOBODY,)
+            want.again()
             server = table.udp.pick(want)
         return server
 
@@ -144,13 +164,15 @@ class UdpUpstream:
         flow.place = place
         flow.send = sock.send
         flow.receive = sock.recv
+        if flow.stage is Stage.FRESH and not flow.is_once:
+            flow.receive = functools.partial(self._receive_first, flow, sock)
 
     def leave(self, flow: UdpFlow) -> None:
         """Let go of the flow's server; its next datagram would pick anew."""
         server, flow.server = flow.server, None
         if server is None or flow.destination is None:
             return
-        server.state.active -= 1
+        server.leave()
         flow.send = functools.partial(self._restart, flow)
         if flow.held is not None:
             flow.destination.forget(flow)
@@ -158,6 +180,8 @@ class UdpUpstream:
             flow.held = None
         sock, flow.sock = flow.sock, None
         if sock is not None:
+            # It may hold the flow.
+            del flow.receive
             descriptor = sock.fileno()
             del self.by_descriptor[descriptor]
             self.ready.unregister(descriptor)
@@ -166,7 +190,7 @@ class UdpUpstream:
     def leave_down(self) -> None:
         """Health has taken a server down: its flows go on elsewhere with their clients' next datagrams."""
         for flow in list(self.by_descriptor.values()):
-            if flow.server is not None and not flow.server.up:
+            if flow.server is not None and not flow.server.up and not flow.is_once:
                 flow.first = None
                 self.leave(flow)
 
@@ -177,13 +201,24 @@ class UdpUpstream:
         self._try_send(flow, datagram)
         flow.first = datagram if len(datagram) <= MAX_FIRST_SIZE else None
         if flow.sock is not None:
-            flow.send = functools.partial(self._send_second, flow, flow.sock)
+            flow.send = functools.partial(self._send_next, flow, flow.sock)
 
-    def _send_second(self, flow: UdpFlow, sock: socket.socket, datagram: bytes) -> None:
+    def _receive_first(self, flow: UdpFlow, sock: socket.socket, size: int) -> bytes:
+        """Somebody is there: the first datagram need not be kept, and what the client says next proves it."""
+        datagram = sock.recv(size)
+        flow.first = None
+        flow.receive = sock.recv
+        flow.send = functools.partial(self._send_next, flow, sock)
+        self._table.answered(flow)
+        return datagram
+
+    def _send_next(self, flow: UdpFlow, sock: socket.socket, datagram: bytes) -> None:
         """Once this one is out, the first is too old to be sent again."""
         sock.send(datagram)
         flow.first = None
         flow.send = sock.send
+        if flow.stage is Stage.SERVED:
+            self._table.proved(flow)
 
     def on_refused(self, flow: UdpFlow) -> None:
         """The server is not there. The next datagram picks anew; a flow's only datagram does so now."""
@@ -219,22 +254,32 @@ class UdpUpstream:
             self.on_refused(flow)
             self._try_send(flow, datagram)
         else:
-            self.counters.failed += 1
+            self.on_failed(error)
+
+    def on_busy(self) -> None:
+        """A datagram found no room in a socket's send buffer."""
+        self.counters.busy += 1
+        self.complain("UDP datagrams dropped: a socket's send buffer is full (net.core.wmem_default)")
+
+    def on_failed(self, error: OSError) -> None:
+        """A datagram could not be sent, and that says nothing about the server."""
+        self.counters.failed += 1
+        self.complain("a UDP datagram could not be sent: %s", error.strerror)
 
     def _try_send(self, flow: UdpFlow, datagram: bytes) -> None:
         try:
             flow.send(datagram)
         except BlockingIOError:
-            self.counters.busy += 1
-        except OSError:
-            self.counters.failed += 1
+            self.on_busy()
+        except OSError as error:
+            self.on_failed(error)
 
     # --- names ---
 
     def _hold(self, flow: UdpFlow, datagram: bytes) -> None:
         """Keep a datagram while the server's name is looked up."""
         if flow.held is None or not self._room.hold(flow.held, datagram):
-            self.counters.busy += 1
+            self.counters.waiting += 1
 
     def _on_found(self, flow: UdpFlow) -> None:
         """The lookup the flow waits for has ended."""

@@ -1,6 +1,6 @@
 """The compiler: a checked configuration becomes the world that the data path reads.
 
-What lives here: `build`, which makes the service trees and the tables of every entry point.
+What lives here: `build`, which makes the service trees; the tables of entry points are made by `tables.py`.
 What must not: checking for the user (`config/check.py` has done it; what is wrong here is our own bug).
 Called by `process/worker.py` at start and at each reload. Specified in docs/architecture.md.
 """
@@ -21,10 +21,10 @@ from streamlb.balance.tree import Balancer, Child, Mirror
 from streamlb.config.model import PROTOCOLS, bare, provider_of, qualify
 from streamlb.config.static import ServersTransport
 from streamlb.errors import InternalError
-from streamlb.routing.router import HttpTable, Router, TcpTable
-from streamlb.runtime.limits import ANY_TIME, Limits, Override
-from streamlb.runtime.snapshot import EntryPointTable, Runtime
+from streamlb.runtime.limits import ANY_TIME, Limits
+from streamlb.runtime.snapshot import Runtime
 from streamlb.runtime.strategies import Strategies
+from streamlb.runtime.tables import table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +62,7 @@ def build(
         trees = _Trees(protocol, config, renewal, strategies)
         for name in config.section(protocol).services:
             services[protocol, name] = trees.node(name)
-    entry_points = {name: _table(name, config, services) for name in config.entry_points}
+    entry_points = {name: table_of(name, config, services) for name in config.entry_points}
     renewal.commit()
     return Runtime(version, config, entry_points, services)
 
@@ -298,48 +298,3 @@ def _field(scheme: str, host: str, port: int) -> bytes:
     """The `Host` value that names a server, without the port that needs no saying (RFC 9110 section 7.2)."""
     text = f"[{host}]" if ":" in host else host
     return (text if port == DEFAULT_PORTS[scheme] else f"{text}:{port}").encode()
-
-
-# --- entry points ------------------------------------------------------------------------------------------------
-
-
-def _table(name: str, config: model.Config, services: dict[tuple[str, str], Node]) -> EntryPointTable:
-    """What one entry point routes to; without any router a TCP one answers HTTP, with 404."""
-    options = config.entry_points[name]
-    if options.kind == "udp":
-        routers = _routers("udp", name, config, services)
-        return EntryPointTable(name, options, udp=routers[0].service if routers else None)
-    http = _routers("http", name, config, services)
-    tcp = _routers("tcp", name, config, services)
-    return EntryPointTable(
-        name,
-        options,
-        http=HttpTable(http) if http or not tcp else None,
-        tcp=TcpTable(tcp) if tcp else None,
-    )
-
-
-def _routers(
-    protocol: str, entry_point: str, config: model.Config, services: dict[tuple[str, str], Node]
-) -> list[Router]:
-    """The routers that join an entry point: those that name it and those that name none."""
-    joined = []
-    for name, router in config.section(protocol).routers.items():
-        unknown = [each for each in router.entry_points if each not in config.entry_points]
-        if unknown:
-            raise InternalError(f"{protocol} router {name}: entry point {unknown[0]} does not exist")
-        if router.entry_points and entry_point not in router.entry_points:
-            continue
-        service = services.get((protocol, qualify(router.service, name)))
-        if service is None:
-            raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
-        limits = _override(router, config.section(protocol).services[qualify(router.service, name)])
-        syntax = config.syntax_of(router)
-        joined.append(Router(name, router.rule, service, router.priority, syntax, limits))
-    return joined
-
-
-def _override(router: model.Router, service: model.Service) -> Override | None:
-    """What is said about timeouts above the load balancers; a router wins over the service it names."""
-    said = [timeouts for timeouts in (service.timeouts, router.timeouts) if timeouts is not None]
-    return Override(*said) if said else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from streamlb.balance.hashing import Rendezvous, client_key, cookie_key, header_key
 from streamlb.balance.latency import Latency
-from streamlb.balance.load import LeastTime, TwoChoices
+from streamlb.balance.load import LeastBusy, LeastTime, TwoChoices
 from streamlb.balance.strategy import Rotation
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Strategies:
         match balancer.strategy:
             case "p2c":
                 return cast("Strategy[TreeNode]", TwoChoices(servers, self._random))
+            case "leastconn":
+                return cast("Strategy[TreeNode]", LeastBusy(servers, self.worker, self.workers))
             case "leasttime":
                 timed = [(server, weight, latency_of(server)) for server, weight in servers]
                 return cast("Strategy[TreeNode]", LeastTime(timed))

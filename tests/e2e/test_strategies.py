@@ -134,7 +134,7 @@ http:
     assert 40 < shares["v2\n"] < 80
 
 
-@pytest.mark.parametrize("strategy", ["wrr", "p2c", "hrw", "leasttime"])
+@pytest.mark.parametrize("strategy", ["wrr", "p2c", "leastconn", "hrw", "leasttime"])
 def test_stickiness_goes_with_every_strategy(whoamis: list[Whoami], strategy: str) -> None:
     port, address = entry_point()
     ports = [each.http_port for each in whoamis]
@@ -182,8 +182,8 @@ http:
             assert {client.request(host=HOST, headers=fields).text for _ in range(3)} == {reply.text}
 
 
-def test_p2c_and_hrw_and_leasttime_for_tcp(whoamis: list[Whoami]) -> None:
-    entries = {strategy: entry_point() for strategy in ("p2c", "hrw", "leasttime")}
+def test_strategies_for_tcp(whoamis: list[Whoami]) -> None:
+    entries = {strategy: entry_point() for strategy in ("p2c", "leastconn", "hrw", "leasttime")}
     servers = ", ".join(f"{{address: '127.0.0.1:{each.tcp_port}'}}" for each in whoamis)
     config = "entryPoints:\n"
     config += "".join(f"  {name}: {{address: '{address}'}}\n" for name, (_, address) in entries.items())
@@ -202,7 +202,7 @@ def test_p2c_and_hrw_and_leasttime_for_tcp(whoamis: list[Whoami]) -> None:
     with running_streamlb(config):
         with contextlib.ExitStack() as stack:
             assert len({ask(entries["hrw"][0], stack) for _ in range(9)}) == 1
-        for name, most in (("p2c", 6), ("leasttime", 10)):
+        for name, most in (("leastconn", 4), ("p2c", 6), ("leasttime", 10)):
             with contextlib.ExitStack() as stack:
                 shares = Counter(ask(entries[name][0], stack) for _ in range(12))
             assert len(shares) == 3, name

@@ -23,11 +23,15 @@ from streamlb.routing.rule import RuleError, parse, render
 from streamlb.routing.shadow import find_hidden as find_hidden_routers
 from streamlb.routing.terms import cases_of
 from streamlb.wire.body import Body, BodyError
+from streamlb.wire.clienthello import ClientHello, read_client_hello
 from streamlb.wire.http1 import read_request, read_response
 from streamlb.wire.message import CHUNKED, NO_BODY, UNTIL_CLOSE
+from streamlb.wire.proxy_protocol import SIGNATURE, Header, read_header
+from streamlb.wire.proxy_protocol import render as render_header
+from tests.support.hello import alpn, message, names, records, spoken
 from tests.unit.config.test_kubernetes import Translated
 from tests.unit.routing.rules import Ask
-from tests.unit.wire import test_body, test_http1_h11, test_target
+from tests.unit.wire import test_body, test_clienthello, test_http1_h11, test_proxy_protocol, test_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +62,7 @@ ASKS = (
     Ask(host=b"x.a.com", path=b"*", method=b"PUT", client=ip_address("::ffff:10.0.0.1")),
     Ask(host=b"a", path=b"/a/b.png\xff", query=b"%zz&k=%6b;a", client=ip_address("10.0.0.1")),
 )
+CONNECTION = Ask(host=b"a.com", client=ip_address("10.0.0.1"), protocols=(b"h2",))
 
 
 def run_rules(data: bytes) -> None:
@@ -72,7 +77,7 @@ def run_rules(data: bytes) -> None:
                 continue
             assert parse(render(rule), protocol) == rule
             if protocol == "tcp":
-                compile_tcp(rule)(ASKS[0].client)
+                compile_tcp(rule)(CONNECTION)
                 continue
             test = compile_rule(rule)
             cases = [[compile_rule(parse(str(term))) for term in case] for case in cases_of(rule) or ()]
@@ -199,6 +204,29 @@ def run_cookies(data: bytes) -> None:
             expected = VALUES.get(value[1:-1] if quoted else value)
             break
     assert (found[0] if found else None) == expected
+
+
+# --- first bytes -------------------------------------------------------------------------------------------------
+
+
+def run_hellos(data: bytes) -> None:
+    inner(test_clienthello.test_any_bytes)(data, b"")
+    hello = read_client_hello(data)
+    if isinstance(hello, ClientHello):
+        assert len(hello.server_name) < 256
+        assert hello.server_name.strip(b"abcdefghijklmnopqrstuvwxyz0123456789-_.") == b""
+        assert all(hello.protocols)
+
+
+def run_proxy_headers(data: bytes) -> None:
+    inner(test_proxy_protocol.test_any_bytes)(data, b"")
+    header = read_header(data)
+    if isinstance(header, Header) and header.source is not None and header.destination is not None:
+        assert header.length <= len(data)
+        for version in (1, 2):
+            again = read_header(render_header(version, header.source, header.destination))
+            assert isinstance(again, Header)
+            assert again[1:] == header[1:]
 
 
 # --- configurations ----------------------------------------------------------------------------------------------
@@ -336,6 +364,40 @@ TARGETS = {
             b"xlvl1=a-80;\tlvl1=" + old_tokens("b-80")[1].encode() + b" ; c",
         ),
         (b"lvl1=", b"a-80", b"; ", b";", b'"', b"=", b" ", b"\t", token("b-80").encode()),
+    ),
+    "hellos": Target(
+        run_hellos,
+        (
+            spoken("app.example.com", ("h2", "http/1.1")),
+            records(message(names(b"a.b."), alpn(b"h2")), 20),
+            records(message(session=bytes(32))),
+            b"\x80\x2e\1\0\2",
+        ),
+        (b"\x16\3\1", b"\1\0", b"\0\0", b"\0\x10", b"\3\3", names(b"a"), alpn(b"h2"), b"\xff\xff"),
+    ),
+    "proxy-headers": Target(
+        run_proxy_headers,
+        (
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 1 443\r\nGET /",
+            b"PROXY TCP6 ::1 2001:db8::ffff 0 65535\r\n",
+            b"PROXY UNKNOWN whatever\r\n",
+            SIGNATURE + b"\x21\x11\0\x15\n\0\0\1\n\0\0\2\0\1\0\2\4\0\1x\3\0\4abcd",
+            SIGNATURE + b"\x21\x21\0\x24" + bytes(36),
+            SIGNATURE + b"\x20\0\0\0",
+        ),
+        (
+            b"PROXY ",
+            b"TCP4 ",
+            b"TCP6 ",
+            b"UNKNOWN",
+            b" ",
+            b"\r\n",
+            b"::1",
+            b"10.0.0.1",
+            b"65535",
+            SIGNATURE,
+            b"\x21\x11",
+        ),
     ),
     "config": Target(run_config, (CONFIG, BARE), YAML_WORDS),
     "manifests": Target(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 import uvloop
 
+from streamlb.net.poller import poller_of
 from tests.support.until import until_async
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def count_descriptors(pid: int | str = "self") -> int:
 @contextlib.asynccontextmanager
 async def no_descriptor_leak(timeout: float = 5.0) -> AsyncIterator[None]:
     """Fail unless every descriptor opened inside is closed soon after the end of the block."""
+    poller_of(asyncio.get_running_loop())  # Lives as long as the loop.
     before = _descriptors()
     yield
     await until_async(lambda: len(_descriptors()) <= len(before), timeout, f"descriptors left: had {before}")

@@ -17,6 +17,7 @@ from streamlb.balance.selection import MirrorOrder, Selection, Server
 from streamlb.config.static import TcpServersTransport
 from streamlb.net.address import Address, bind, client_ip
 from streamlb.net.listener import Acceptor
+from streamlb.proxy.arrival import Arrival
 from streamlb.proxy.live import Live
 from streamlb.proxy.pump import workshop
 from streamlb.proxy.tcp import TcpEntry
@@ -166,7 +167,7 @@ class Proxy:
 
     def _accept(self, sock: socket.socket, peer: Any) -> None:
         assert str(client_ip(peer)) == HOST
-        if not self.entry.accept(sock, peer):
+        if not self.entry.accept(sock, Arrival(peer)):
             self.declined.append(sock)
 
     async def connect(self) -> Peer:

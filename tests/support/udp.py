@@ -59,9 +59,13 @@ def server_at(port: int, host: str = "127.0.0.1") -> Server:
     return Server(f"{host}:{port}", host, port)
 
 
-def runtime_of(service: Node | None, *, timeout: float = LONG, max_flows: int = 100, version: int = 1) -> Runtime:
-    options = EntryPoint(address=":0/udp", udp=UdpOptions(timeout=timeout, max_flows=max_flows))
-    return Runtime(version, Config(), {"dns": EntryPointTable("dns", options, udp=service)}, {})
+def runtime_of(
+    service: Node | None, *, timeout: float = LONG, max_flows: int = 100, version: int = 1, **options: Any
+) -> Runtime:
+    """options: further ones of `udp`."""
+    udp = UdpOptions(timeout=timeout, max_flows=max_flows, **options)
+    entry_point = EntryPoint(address=":0/udp", udp=udp)
+    return Runtime(version, Config(), {"dns": EntryPointTable("dns", entry_point, udp=service)}, {})
 
 
 class Bench:

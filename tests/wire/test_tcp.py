@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import streamlb.proxy.tcp as tcp_module
+import streamlb.proxy.tcp_conversation as conversation_module
 from streamlb.session.relay import MAX_PENDING
 from tests.support.loops import no_descriptor_leak, on_both_loops
 from tests.support.tcp import Choice, Origin, Peer, origins, proxying, refusing_port
@@ -197,7 +197,7 @@ async def test_a_server_that_does_not_answer_the_dial_is_left_for_the_next() -> 
 
 @on_both_loops
 async def test_a_client_that_vanishes_while_its_server_is_dialled_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp_module, "PATIENCE", 0.0)
+    monkeypatch.setattr(conversation_module, "PATIENCE", 0.0)
     full = Origin(backlog=0)
     async with no_descriptor_leak():
         fillers = full.fill()
@@ -379,7 +379,7 @@ async def test_draining_lets_a_conversation_run_and_aborting_resets_both() -> No
 
 @on_both_loops
 async def test_a_silent_half_closed_conversation_ends_some_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp_module, "HALF_CLOSED_TIMEOUT", 0.3)
+    monkeypatch.setattr(conversation_module, "HALF_CLOSED_TIMEOUT", 0.3)
     with origins() as origin:
         async with proxying(origin.server()) as proxy:
             client = await proxy.connect()

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gc
 import socket
-from typing import Any
 
 import pytest
 
 from streamlb.config.model import Config
-from streamlb.net import datagram
-from streamlb.proxy import udp_upstream
 from streamlb.proxy.udp_flow import UdpFlow
 from streamlb.runtime.snapshot import Runtime
 from tests.support.datagrams import Origin
@@ -163,21 +159,6 @@ async def test_traffic_in_either_direction_keeps_a_flow() -> None:
 
 
 @on_both_loops
-async def test_the_limit_turns_new_clients_away_and_leaves_the_others() -> None:
-    async with bench_of(Origin(), timeout=0.5, max_flows=2) as bench:
-        first, second, third = bench.client(), bench.client(), bench.client()
-        await first.ask(b"a")
-        await second.ask(b"a")
-        third.send(b"a")
-        await until_async(lambda: bench.entry.counters.full == 1)
-        assert await first.ask(b"b") == b"b"
-        assert await second.ask(b"b") == b"b"
-        assert third.hears_nothing()
-        await until_async(lambda: len(bench.entry) == 0)
-        assert await third.ask(b"c") == b"c"
-
-
-@on_both_loops
 async def test_without_a_server_datagrams_are_dropped_and_nothing_is_kept() -> None:
     async with bench_of() as bench:
         bench.client().send(b"a")
@@ -204,104 +185,6 @@ async def test_a_new_world_takes_new_flows_and_leaves_the_old_ones() -> None:
         bench.world.runtime = Runtime(4, Config(), {}, {})
         third.send(b"f")
         await until_async(lambda: bench.entry.counters.unserved == 2)
-
-
-# --- shortages and floods ---
-
-
-@on_both_loops
-async def test_out_of_descriptors_mirrors_go_first_then_new_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    shadow = Origin()
-    async with bench_of(Origin(), mirrors=(mirror_to(server_at(shadow.port)),)) as bench:
-        bench.closing.callback(shadow.close)
-        first = bench.client()
-        assert await first.ask(b"a") == b"a"
-        assert len(bench.entry._mirrors) == 1
-        connect = datagram.connect
-        failures = [errno.EMFILE]
-
-        def short(place: datagram.Place) -> socket.socket:
-            if failures:
-                raise OSError(failures.pop(), "short")
-            return connect(place)
-
-        monkeypatch.setattr(udp_upstream, "connect", short)
-        second = bench.client()
-        assert await second.ask(b"b") == b"b"
-        assert len(bench.entry._mirrors) == 1, "the first one's was closed, the second one's opened"
-        failures += [errno.EMFILE] * 2
-        bench.client().send(b"c")
-        await until_async(lambda: bench.entry.counters.short == 1)
-        failures[:] = [errno.EADDRNOTAVAIL]
-        bench.client().send(b"d")
-        await until_async(lambda: bench.entry.counters.short == 2)
-        assert await first.ask(b"e") == b"e"
-        assert len(bench.entry) == 2
-
-
-@on_both_loops
-async def test_an_answer_that_does_not_fit_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with bench_of(Origin()) as bench:
-        client = bench.client()
-        await client.ask(b"a")
-        door = bench.entry._door
-        answer = door.answer
-        errors: list[OSError] = [BlockingIOError(), PermissionError()]
-
-        def full(data: bytes, key: Any) -> int:
-            if errors:
-                raise errors.pop(0)
-            return answer(data, key)
-
-        monkeypatch.setattr(door, "answer", full)
-        client.send(b"lost")
-        await until_async(lambda: bench.entry.counters.busy == 1)
-        client.send(b"lost")
-        await until_async(lambda: bench.entry.counters.failed == 1)
-        assert await client.ask(b"b") == b"b"
-
-
-@on_both_loops
-async def test_an_error_that_says_nothing_about_the_server_ends_no_flow() -> None:
-    async with bench_of(Origin()) as bench:
-        client = bench.client()
-        await client.ask(b"a")
-        (flow,) = bench.entry._table.flows.values()
-        receive = flow.receive
-
-        def too_large(size: int) -> bytes:
-            # What the news of a smaller path MTU looks like.
-            flow.receive = receive
-            raise OSError(errno.EMSGSIZE, "Message too long")
-
-        flow.receive = too_large
-        assert await client.ask(b"b") == b"b"
-        assert bench.entry.counters.refused == 0
-
-
-@on_both_loops
-async def test_a_flood_of_strangers_stays_within_the_limit() -> None:
-    strangers, batch = 50_000, 100
-    async with bench_of(Origin(lambda data: data or None), max_flows=300) as bench:
-        client = bench.client()
-        assert await client.ask(b"before") == b"before"
-        counters = bench.entry.counters
-        for start in range(0, strangers, batch):
-            for i in range(start, start + batch):
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-                    # Many addresses: one alone has not ports enough.
-                    stranger.bind((f"127.0.{1 + i % 200}.{1 + i // 200}", 0))
-                    stranger.sendto(b"", ("127.0.0.1", bench.port))
-            while counters.full + counters.flows < start + batch + 1:  # noqa: ASYNC110
-                # The kernel's queue would overflow and lose what is to be counted.
-                await asyncio.sleep(0)
-            if start % 5000 == 0:
-                assert await client.ask(b"during") == b"during"
-            assert len(bench.entry) <= 300
-        assert counters.full == strangers - 299
-        assert len(bench.entry) == 300
-        assert len(bench.entry._by_descriptor) == 300
-        assert await client.ask(b"after") == b"after"
 
 
 # --- the end ---

@@ -133,7 +133,7 @@ async def test_trouble_is_logged_at_a_bounded_rate(caplog: pytest.LogCaptureFixt
         await until_async(lambda: bench.entry.counters.full == 50)
         lines = [record.getMessage() for record in caplog.records]
         assert sorted(lines) == [
-            "entry point dns: UDP datagrams of new clients dropped: the limit of 1 flows is reached",
+            "entry point dns: UDP datagrams of new clients dropped: the limit of 1 flows is reached (udp.maxFlows)",
             "mirror shadow: 1 datagram(s) not copied: Connection refused",
         ]
 

@@ -122,11 +122,11 @@ async def test_what_waits_for_a_name_is_bounded(monkeypatch: pytest.MonkeyPatch)
         client = bench.client()
         for i in range(20):
             client.send(b"%d" % i)
-        await until_async(lambda: bench.entry.counters.busy == 12)
+        await until_async(lambda: bench.entry.counters.waiting == 12)
         for flows in range(2, 32):
             bench.client().send(bytes(60_000))
             await until_async(lambda: len(bench.entry) == flows)  # noqa: B023
-        assert bench.entry.counters.busy == 12 + 30 - 17
+        assert bench.entry.counters.waiting == 12 + 30 - 17
         names.answer("127.0.0.1")
         assert [await client.hear() for _ in range(8)] == [b"%d" % i for i in range(8)]
         assert bench.entry._upstream._room._size == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamlb.balance.hashing import Draws
 from streamlb.balance.latency import Latency
-from streamlb.balance.load import PASSED_OVER, LeastTime, TwoChoices
+from streamlb.balance.load import PASSED_OVER, LeastBusy, LeastTime, TwoChoices
 from streamlb.balance.selection import Selection, Server
 
 if TYPE_CHECKING:
@@ -88,6 +88,60 @@ def test_others_come_by_their_load() -> None:
     choices = two(a, b, c)
     assert choices.upcoming(WANT) == [b, c, a]
     choices.skip_to(c)
+
+
+# --- leastconn ---
+
+
+def busy(*servers: Server, weights: tuple[int, ...] = (), worker: int = 0, workers: int = 1) -> LeastBusy:
+    return LeastBusy(list(zip(servers, weights or [1] * len(servers), strict=True)), worker, workers)
+
+
+def test_the_least_busy_of_all() -> None:
+    a, b, c = server("a", 2), server("b", 1), server("c", 3)
+    assert busy(a, b, c).next(WANT) is b
+    assert busy(a, b, c).upcoming(WANT) == [b, a, c]
+
+
+def test_the_equally_busy_take_turns() -> None:
+    servers = [server(name) for name in "abc"]
+    strategy = busy(*servers)
+    assert [strategy.next(WANT) for _ in range(6)] == servers * 2
+    strategy.skip_to(servers[1])
+    assert [strategy.next(WANT) for _ in range(3)] == [servers[0], servers[2], servers[1]]
+
+
+def test_connections_that_stay_are_shared_by_weight() -> None:
+    servers = [server(name) for name in "abc"]
+    strategy = busy(*servers, weights=(1, 3, 0))
+    for _ in range(40):
+        chosen = strategy.next(WANT)
+        assert chosen is not None
+        chosen.state.active += 1
+    assert [each.state.active for each in servers] == [10, 30, 0]
+
+
+def test_workers_begin_with_different_servers() -> None:
+    servers = [server(name) for name in "abcd"]
+    assert [busy(*servers, worker=n, workers=4).next(WANT) for n in range(4)] == servers
+    assert busy(*servers[:2], worker=3, workers=4).next(WANT) is servers[1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=6))
+def test_the_least_busy_is_one_of_the_usable(children: list[tuple[int, int, bool]]) -> None:
+    servers = [server(f"s{n}", active) for n, (_, active, _) in enumerate(children)]
+    weights = tuple(weight for weight, _, _ in children)
+    strategy = busy(*servers, weights=weights)
+    usable = {each for each, (weight, _, up) in zip(servers, children, strict=True) if weight and up}
+    strategy.use([each for each, (_, _, up) in zip(servers, children, strict=True) if up])
+    load = {each: (each.state.active + 1) / weight for each, weight in zip(servers, weights, strict=True) if weight}
+    for _ in range(3):
+        chosen = strategy.next(WANT)
+        if not usable:
+            assert chosen is None
+            continue
+        assert chosen in usable
+        assert load[chosen] == min(load[each] for each in usable)
 
 
 # --- leasttime ---

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamlb.config.static import RespondingTimeouts
-from tests.unit.config.asking import config_of, lines_of
+from streamlb.config.static import RespondingTimeouts, UdpOptions
+from tests.unit.config.asking import config_of, lines_of, notes_of
 
 
 def entry_points(*addresses: str) -> str:
@@ -158,4 +158,41 @@ def test_what_a_udp_entry_point_has_no_use_for() -> None:
         "5:17 entryPoints.a.transport.maxConnections | datagrams have no connections; `udp.maxFlows` limits the flows"
         " | remove it",
         "5:36 entryPoints.a.transport.keepAliveMaxRequests | datagrams have no requests | remove it",
+    ]
+
+
+def test_udp() -> None:
+    text = (
+        "entryPoints:\n"
+        "  dns: {address: ':1/udp', udp: {mode: datagram, timeout: 1s, maxFlows: 5, maxFlowsPerClient: 0}}\n"
+        "  game: {address: ':2/udp', udp: {}}\n"
+    )
+    assert config_of(text).entry_points["dns"].udp == UdpOptions(
+        timeout=1.0, mode="datagram", max_flows=5, max_flows_per_client=0
+    )
+    assert config_of(text).entry_points["game"].udp == UdpOptions(
+        timeout=3.0, mode="flow", max_flows=10_000, max_flows_per_client=1000
+    )
+    assert notes_of(text) == []
+
+
+def test_what_udp_cannot_be() -> None:
+    text = "entryPoints:\n  a: {address: ':1/udp', udp: {mode: datagrams, maxFlowPerClient: 5}}\n"
+    assert lines_of(text) == [
+        '2:38 entryPoints.a.udp.mode | expected one of `flow`, `datagram`, got the text "datagrams" | '
+        "did you mean `datagram`?",
+        "2:49 entryPoints.a.udp.maxFlowPerClient | unknown key `maxFlowPerClient` | did you mean `maxFlowsPerClient`?",
+    ]
+
+
+def test_udp_options_that_do_nothing() -> None:
+    text = (
+        "entryPoints:\n  a: {address: ':1', udp: {timeout: 1s}}\n  b: {address: ':2/tcp', udp: {}}\n"
+        "  c: {address: ':3/udp', udp: {maxFlows: 10, maxFlowsPerClient: 11}}\n"
+    )
+    assert lines_of(text) == []
+    assert notes_of(text) == [
+        "2:22 entryPoints.a.udp | without effect: this entry point takes TCP | for UDP, write `:1/udp`",
+        "3:26 entryPoints.b.udp | without effect: this entry point takes TCP | for UDP, write `:2/udp`",
+        "4:46 entryPoints.c.udp.maxFlowsPerClient | never reached: all clients together have 10 (`maxFlows`) | ",
     ]

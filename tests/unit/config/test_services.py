@@ -306,11 +306,7 @@ def test_datagrams_do_not_wait() -> None:
         f"{UDP}udp:\n  services:\n"
         "    s: {loadBalancer: {queue: {maxSize: 9}, servers: [{address: 'a:1', maxConnections: 5}]}}\n"
     )
-    flows = "`udp.maxFlows` of an entry point limits the flows"
-    assert lines_of(text) == [
-        f"4:24 udp.services.s.loadBalancer.queue | datagrams cannot wait | {flows}",
-        f"4:72 udp.services.s.loadBalancer.servers[0].maxConnections | datagrams have no connections | {flows}",
-    ]
+    assert lines_of(text) == ["4:24 udp.services.s.loadBalancer.queue | datagrams cannot wait | remove it"]
 
 
 def test_a_path_before_each_path_is_for_http_only() -> None:

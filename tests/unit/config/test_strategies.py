@@ -25,7 +25,7 @@ def test_strategies(strategy: str) -> None:
     [
         (
             "strategy: p2p",
-            f'{LEAD}.strategy | expected one of `wrr`, `p2c`, `hrw`, `leasttime`, got the text "p2p" | '
+            f'{LEAD}.strategy | expected one of `wrr`, `p2c`, `leastconn`, `hrw`, `leasttime`, got the text "p2p" | '
             "did you mean `p2c`?",
         ),
         (

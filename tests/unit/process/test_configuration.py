@@ -36,7 +36,7 @@ def test_good_rules(rule: str, protocol: str) -> None:
         ("Path(`x`)", "http", 5),
         ("ClientIP(`10.0.0.0/99`)", "http", 9),
         ("Host(`a`) &&", "http", 12),
-        ("HostSNI(`db.example.com`)", "tcp", 8),
+        ("ClientIP(`::1`) || HostSNI(`db.example.com`)", "tcp", 19),
         ("Host(`a`)", "tcp", 0),
     ],
 )
@@ -45,6 +45,15 @@ def test_faults_carry_the_column_inside_the_rule(rule: str, protocol: str, colum
     assert fault
     assert fault.column == column
     assert fault.reason
+
+
+def test_a_router_for_tls_may_look_at_the_handshake() -> None:
+    rule = "HostSNI(`db.example.com`) && ALPN(`h2`)"
+    assert check_rule(rule, "tcp", "v3", True) is None
+    fault = check_rule(rule, "tcp")
+    assert fault
+    assert (fault.column, fault.width) == (0, len("HostSNI"))
+    assert "passthrough" in fault.suggestion
 
 
 def test_a_file_is_checked_with_the_rule_language(tmp_path: Path) -> None:

@@ -27,6 +27,6 @@ def test_the_client_of_a_flow(key: Hashable, client: str) -> None:
     asked = UdpClient(key)
     assert asked.client == ip_address(client)
     assert asked.values(b"host") == []
-    want = UdpFlow(key).want
+    want = UdpFlow(key, key, client).want
     assert want.request is not None
     assert want.request.client == ip_address(client)

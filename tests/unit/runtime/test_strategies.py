@@ -9,7 +9,7 @@ import pytest
 
 from streamlb.balance.hashing import Rendezvous
 from streamlb.balance.latency import Latency
-from streamlb.balance.load import LeastTime, TwoChoices
+from streamlb.balance.load import LeastBusy, LeastTime, TwoChoices
 from streamlb.balance.selection import Selection, Server
 from streamlb.balance.strategy import Rotation
 from streamlb.balance.tree import Balancer
@@ -33,7 +33,8 @@ def app(registry: Registry | None = None, **options: Any) -> Balancer:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("wrr", Rotation), ("p2c", TwoChoices), ("leasttime", LeastTime), ("hrw", Rendezvous)]
+    ("name", "kind"),
+    [("wrr", Rotation), ("p2c", TwoChoices), ("leastconn", LeastBusy), ("leasttime", LeastTime), ("hrw", Rendezvous)],
 )
 def test_every_strategy_serves(name: str, kind: type) -> None:
     node = app(strategy=name)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from streamlb.session.flows import MIN_TICK, TICKS_PER_TIMEOUT, Flow, FlowTable
+from streamlb.session.flows import MIN_TICK, SPARED, TICKS_PER_TIMEOUT, Flow, FlowTable, Stage
 
 TIMEOUT = 3.0
 TICK = TIMEOUT / TICKS_PER_TIMEOUT
 
 
-def table_of(*keys: str, now: float = 100.0, timeout: float = TIMEOUT, max_flows: int = 10) -> FlowTable[Flow]:
-    table: FlowTable[Flow] = FlowTable(timeout, max_flows)
+def table_of(
+    *keys: str, now: float = 100.0, timeout: float = TIMEOUT, max_flows: int = 10, max_per_client: int = 10
+) -> FlowTable[Flow]:
+    """A table with a flow for each key; the client is the key's first letter."""
+    table: FlowTable[Flow] = FlowTable(timeout, max_flows, max_per_client)
     for key in keys:
-        table.admit(Flow(key), now)
+        table.admit(flow_of(key), now)
     return table
+
+
+def flow_of(key: str) -> Flow:
+    return Flow(key, key[0])
 
 
 def keys_of(flows: list[Flow]) -> set[object]:
@@ -37,19 +44,19 @@ def test_an_admitted_flow_is_found_by_its_key() -> None:
 
 def test_there_is_room_up_to_the_limit() -> None:
     table = table_of("a", "b", max_flows=3)
-    assert table.has_room
-    table.admit(Flow("c"), 100.0)
-    assert not table.has_room
+    assert table.has_room("z")
+    table.admit(flow_of("c"), 100.0)
+    assert not table.has_room("z")
     with pytest.raises(AssertionError):
-        table.admit(Flow("d"), 100.0)
+        table.admit(flow_of("d"), 100.0)
     table.remove(table.flows["a"])
-    assert table.has_room
+    assert table.has_room("z")
 
 
 def test_one_flow_per_key() -> None:
     table = table_of("a")
     with pytest.raises(AssertionError):
-        table.admit(Flow("a"), 100.0)
+        table.admit(flow_of("a"), 100.0)
 
 
 def test_a_quiet_flow_ends_after_the_timeout_and_at_most_one_tick_later() -> None:
@@ -96,12 +103,12 @@ def test_a_removed_flow_is_forgotten_everywhere() -> None:
 def test_a_key_can_come_back_at_once() -> None:
     table = table_of("a")
     table.remove(table.flows["a"])
-    table.admit(Flow("a"), 101.0)
+    table.admit(flow_of("a"), 101.0)
     assert keys_of(table.expire(101.0 + TIMEOUT + TICK, 10)) == {"a"}
 
 
 def test_work_is_bounded_and_the_rest_is_due_at_once() -> None:
-    table = table_of(*map(str, range(10)))
+    table = table_of(*"abcdefghij")
     assert len(table.expire(200.0, 4)) == 4
     assert len(table) == 6
     assert table.next_at is not None
@@ -139,12 +146,12 @@ def test_a_clock_that_stands_still_or_steps_back_ends_nobody() -> None:
 def test_new_limits_hold_for_the_flows_there_are() -> None:
     table = table_of("a", "b")
     table.flows["b"].last_seen_at = 101.0
-    table.set_limits(1.0, 1)
-    assert not table.has_room
+    table.set_limits(1.0, 1, 1)
+    assert not table.has_room("z")
     assert keys_of(table.expire(101.1, 10)) == {"a"}
-    assert not table.has_room
+    assert not table.has_room("z")
     assert keys_of(table.expire(102.1, 10)) == {"b"}
-    assert table.has_room
+    assert table.has_room("z")
 
 
 @pytest.mark.parametrize("timeout", [0.0, 1e-9, 0.001, 0.1, 3600.0])
@@ -169,3 +176,95 @@ def test_rounding_never_ends_a_flow_early_nor_makes_expire_spin(now: float, time
             assert next_at - now <= timeout + 2 * max(timeout / TICKS_PER_TIMEOUT, MIN_TICK)
             return
     pytest.fail("never ended")
+
+
+# --- who gives way ---
+
+
+def speak(table: FlowTable[Flow], key: str, stage: Stage) -> Flow:
+    """Bring a flow to a stage."""
+    flow = table.flows[key]
+    if stage is not Stage.FRESH:
+        table.answered(flow)
+    if stage is Stage.PROVEN:
+        table.proved(flow)
+    assert flow.stage is stage
+    return flow
+
+
+def test_a_client_has_room_up_to_its_limit_and_others_beyond_it() -> None:
+    table = table_of("a1", "a2", max_per_client=2)
+    assert table.is_crowded("a")
+    assert not table.has_room("a")
+    assert table.has_room("b")
+    table.remove(table.flows["a1"])
+    assert table.has_room("a")
+
+
+def test_a_client_without_flows_is_forgotten() -> None:
+    table = table_of("a1", "a2", "b1")
+    table.remove(table.flows["a1"])
+    assert set(table._clients) == {"a", "b"}
+    assert len(table.expire(200.0, 10)) == 2
+    assert table._clients == {}
+
+
+def test_nobody_gives_way_in_the_first_second() -> None:
+    table = table_of("a", "b", max_flows=2)
+    speak(table, "b", Stage.SERVED)
+    assert table.yielding("c", 100.0 + SPARED - 0.001) is None
+    assert table.yielding("c", 100.0 + SPARED) is table.flows["a"]
+
+
+def test_the_oldest_without_an_answer_gives_way_first_then_the_oldest_with_one() -> None:
+    table = table_of("a", "b", "c", "d", max_flows=4)
+    for key, stage in (("a", Stage.PROVEN), ("c", Stage.SERVED), ("b", Stage.SERVED)):
+        speak(table, key, stage)
+    gone = []
+    for newcomer in "wxyz":
+        flow = table.yielding(newcomer, 102.0)
+        if flow is not None:
+            gone.append(flow.key)
+            table.remove(flow)
+            table.admit(flow_of(newcomer), 102.0)
+    assert gone == ["d", "c", "b"]
+    assert set(table.flows) == {"a", "w", "x", "y"}
+
+
+def test_a_proven_flow_never_gives_way() -> None:
+    table = table_of("a", "b", max_flows=2)
+    speak(table, "a", Stage.PROVEN)
+    speak(table, "b", Stage.PROVEN)
+    assert table.yielding("c", 1e9) is None
+
+
+def test_a_crowded_client_gets_a_place_of_its_own_only() -> None:
+    table = table_of("b1", "a1", "a2", max_per_client=2)
+    assert table.yielding("a", 102.0) is table.flows["a1"]
+    speak(table, "a2", Stage.SERVED)
+    assert table.yielding("a", 100.0) is table.flows["a2"], "it has had its answer: no reason to wait"
+    speak(table, "a1", Stage.PROVEN)
+    table.proved(table.flows["a2"])
+    assert table.yielding("a", 1e9) is None
+    assert table.has_room("b")
+
+
+def test_lower_limits_make_nobody_give_way() -> None:
+    table = table_of("a1", "a2", "b1")
+    table.set_limits(TIMEOUT, 2, 10)
+    assert table.yielding("c", 102.0) is None
+    table.set_limits(TIMEOUT, 10, 1)
+    assert table.yielding("a", 102.0) is None
+    assert table.has_room("c")
+
+
+def test_what_gave_way_is_forgotten_everywhere() -> None:
+    table = table_of("a", "b", max_flows=2)
+    for now, key in enumerate("cdefgh", start=101):
+        flow = table.yielding(key, now)
+        assert flow is not None
+        table.remove(flow)
+        table.admit(flow_of(key), now)
+    assert set(table.flows) == {"g", "h"} == set(table._clients)
+    assert keys_of(table.expire(200.0, 10)) == {"g", "h"}
+    assert (len(table._lines.fresh), len(table._lines.served), table._lines.count) == (0, 0, 0)

@@ -1,0 +1,267 @@
+"""The life of one TCP client: picking, dialling, trying the next server while no byte has been moved, then pumps.
+
+What lives here: `TcpConversation`. What must not: routing (`tcp.py`), moving bytes (`pump.py`), copying them to mirrors
+(`tcp_mirror.py`). Made by `tcp.py`.
+Specified by Traefik's TCP services; other than there, a server that cannot be reached is not the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from streamlb.balance.failover import fall_back
+from streamlb.balance.selection import Selection
+from streamlb.errors import Retry
+from streamlb.net.dial import dial
+from streamlb.proxy.clock import NEVER
+from streamlb.proxy.pump import Pumps, reset_on_close
+
+if TYPE_CHECKING:
+    from streamlb.balance.queue import Queue
+    from streamlb.balance.selection import Node, Server
+    from streamlb.errors import UpstreamError
+    from streamlb.net.dial import Dial
+    from streamlb.proxy.tcp import TcpEntry
+    from streamlb.wire.proxy_protocol import Endpoint
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 10
+"""Servers tried for one connection, and again as many of a fallback."""
+PATIENCE = 1.0
+"""Seconds of dialling after which we begin to watch whether the client is still there; most dials are over before."""
+HALF_CLOSED_TIMEOUT = 3600.0
+"""Seconds without a byte after which a half-closed conversation is taken for a ghost."""
+
+
+class TcpConversation:
+    """One client's connection: dialling, then pumping.
+
+    source: the client's address, whoever told us; destination: what it connected to, None is what the socket says.
+    server: the one being dialled or talked to; its `active` counts this conversation.
+    due_at: while dialling, when to begin watching the client; half-closed, when to look for signs of life.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_client",
+        "_destination",
+        "_dial",
+        "_dialled_at",
+        "_entry",
+        "_moved",
+        "_pumps",
+        "_queue",
+        "_router",
+        "_server",
+        "_service",
+        "_source",
+        "_want",
+        "_watching",
+        "due_at",
+    )
+
+    def __init__(
+        self,
+        entry: TcpEntry,
+        client: socket.socket,
+        router: str,
+        service: Node,
+        source: Endpoint,
+        destination: Endpoint | None = None,
+    ) -> None:
+        # conversation
+        self._entry = entry
+        self._client = client
+        self._router = router
+        self._service = service
+        self._source = source
+        self._destination = destination
+        self._want = Selection(b"", source[0].packed)
+        self._attempts = 0
+        self._server: Server | None = None
+        self._dial: Dial | None = None
+        self._dialled_at = 0.0
+        self._queue: Queue | None = None
+        self._watching = False
+        self._pumps: Pumps | None = None
+        self._moved = 0
+        self.due_at = NEVER
+
+    # --- dialling ---------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        server = self._service.pick(self._want)
+        if server is None and not self._wait():
+            self._entry.gave_up(self._router, self._service.name, full=self._want.queue is not None)
+            self._client.close()
+            return
+        if server is not None:
+            self._start_dial(server)
+            self._entry.clock.watch(self)
+            self.due_at = self._entry.clock.after(PATIENCE)
+        self._entry.live.add(self)
+
+    def _wait(self) -> bool:
+        """Wait for a place at a server, if that is all there is to wait for."""
+        queue = self._want.queue
+        if queue is None or not queue.join(self, self._want.wanted):
+            return False
+        self._queue = queue
+        self._stop_watching()
+        self._entry.clock.watch(self)
+        self.due_at = self._entry.clock.after(queue.timeout)
+        return True
+
+    def on_room(self) -> None:
+        self._queue = None
+        self._want.again()
+        server = self._service.pick(self._want)
+        if server is not None:
+            self.due_at = self._entry.clock.after(PATIENCE)
+            self._start_dial(server)
+        elif not self._wait():
+            self._give_up()
+
+    def _leave_queue(self) -> None:
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            queue.leave(self)
+
+    def _start_dial(self, server: Server) -> None:
+        self._attempts += 1
+        self._server = server
+        server.state.active += 1
+        server.state.total += 1
+        if server.state.latency is not None:
+            self._dialled_at = self._entry.loop.time()
+        timeout = server.state.transport.dial_timeout
+        self._dial = dial(self._entry.loop, server.host, server.port, timeout, self._on_dialled)
+
+    def on_due(self) -> None:
+        self.due_at = NEVER
+        if self._queue is not None:
+            self._leave_queue()
+            self._give_up()
+        elif self._pumps is not None:
+            self._look_for_life(self._pumps)
+        elif self._dial is not None:
+            self._watching = True
+            self._entry.loop.add_reader(self._client.fileno(), self._on_early)
+
+    def _on_early(self) -> None:
+        """The client spoke or left before a server was reached. What it said stays in the kernel."""
+        try:
+            self._client.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.abort()
+            return
+        self._stop_watching()
+
+    def _stop_watching(self) -> None:
+        self._entry.clock.forget(self)
+        if self._watching:
+            self._watching = False
+            self._entry.loop.remove_reader(self._client.fileno())
+
+    def _on_dialled(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
+        self._dial = None
+        try:
+            if error is not None:
+                self._try_next(error)
+            if sock is not None:
+                self._start_pumps(sock)
+        except Exception:
+            log.exception("a connection was dropped by a bug of streamlb")
+            self.abort()
+            if sock is not None:
+                sock.close()
+
+    def _start_pumps(self, sock: socket.socket) -> None:
+        self._stop_watching()
+        if self._server is not None and self._server.watch is not None:
+            self._server.watch.succeeded()
+        latency = self._server.state.latency if self._server is not None else None
+        if latency is not None:
+            latency.add(self._entry.loop.time() - self._dialled_at)
+        entry, orders = self._entry, self._want.mirrors
+        taps = entry.mirrors.open(orders, self._want.hash_key) if orders else ()
+        self._pumps = Pumps(entry.loop, entry.workshop, self._client, sock, self, taps)
+        self._pumps.start()
+
+    def _try_next(self, error: UpstreamError) -> None:
+        server = self._server
+        if server is not None:
+            self._server = None
+            self._entry.failed(server, error)
+            server.leave()
+            if error.retry is Retry.ALWAYS:
+                another = self._pick_another(server)
+                if another is not None:
+                    self._start_dial(another)
+                    return
+                if self._wait():
+                    return
+        self._give_up()
+
+    def _give_up(self) -> None:
+        self._entry.gave_up(self._router, self._service.name, full=self._want.queue is not None)
+        self._stop_watching()
+        self._client.close()
+        self.on_end()
+
+    def _pick_another(self, failed: Server) -> Server | None:
+        """Another server of the service or, when it had its tries, one of its fallback."""
+        if self._attempts < MAX_ATTEMPTS:
+            self._want.retry(failed)
+            return self._service.pick(self._want)
+        found = fall_back(self._want)
+        if found is None:
+            return None
+        self._service, server = found
+        self._attempts = 0
+        return server
+
+    # --- pumping ----------------------------------------------------------------------------------------------
+
+    def on_half_closed(self) -> None:
+        """One side has finished; the other may take its time, but not for ever."""
+        self._entry.clock.watch(self)
+        self.due_at = self._entry.clock.after(HALF_CLOSED_TIMEOUT)
+
+    def _look_for_life(self, pumps: Pumps) -> None:
+        if pumps.moved == self._moved:
+            pumps.abort()
+            return
+        self._moved = pumps.moved
+        self.due_at = self._entry.clock.after(HALF_CLOSED_TIMEOUT)
+
+    def on_end(self) -> None:
+        """Both sockets are closed."""
+        self._entry.clock.forget(self)
+        server, self._server = self._server, None
+        if server is not None:
+            server.leave()
+        self._entry.live.discard(self)
+
+    # --- as one of the live conversations ---------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """A TCP conversation has no pause to end in: it runs until it is done, or aborted."""
+
+    def abort(self) -> None:
+        self._leave_queue()
+        if self._pumps is not None:
+            self._pumps.abort()
+            return
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        self._stop_watching()
+        reset_on_close(self._client)
+        self._client.close()
+        self.on_end()

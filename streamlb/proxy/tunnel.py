@@ -1,0 +1,80 @@
+"""A tunnel: two connections after a 101, each hearing what the other says.
+
+What lives here: `Tunnel`, which passes bytes and ends on until both sides have ended.
+What must not: the exchange that opened it (`forwarder.py`), deadlines (`downstream.py` asks the forwarder for them).
+RFC 9110 section 7.8.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamlb.errors import UpstreamError
+    from streamlb.proxy.forwarder import Forwarder
+    from streamlb.proxy.upstream import Upstream
+
+
+class Tunnel:
+    """The relay that an exchange has become. server_ended: the server has shut its side."""
+
+    __slots__ = ("_client", "_forwarder", "_upstream", "server_ended")
+
+    def __init__(self, forwarder: Forwarder, upstream: Upstream) -> None:
+        # connection
+        self._forwarder = forwarder
+        self._client = forwarder.client
+        self._upstream: Upstream | None = upstream
+        self.server_ended = False
+
+    def start(self) -> None:
+        """Pass on what the client has said behind its request."""
+        early = self._client.take_inbox()
+        if early:
+            self.on_client_data(early)
+        if self._client.eof:
+            self.on_client_end()
+
+    # --- the client --------------------------------------------------------------------------------------------
+
+    def on_client_data(self, data: bytes) -> None:
+        if self._upstream is not None:
+            self._upstream.transport.write(data)
+            self._forwarder.on_progress()
+
+    def on_client_end(self) -> None:
+        """The client has shut its side; the server may still talk."""
+        upstream = self._upstream
+        if upstream is None:
+            return
+        if self.server_ended:
+            self._end(None)
+        elif not upstream.transport.is_closing():
+            upstream.shut_writing()
+
+    # --- the server --------------------------------------------------------------------------------------------
+
+    def on_server_data(self, data: bytes) -> None:
+        self._client.transport.write(data)
+        self._forwarder.on_progress()
+
+    def on_server_end(self) -> None:
+        """The server has shut its side; the client may still talk."""
+        self.server_ended = True
+        if self._client.eof:
+            self._end(None)
+        else:
+            self._client.shut_writing()
+
+    def on_server_lost(self, error: UpstreamError | None) -> None:
+        self._end(error)
+
+    # --- the end -----------------------------------------------------------------------------------------------
+
+    def _end(self, error: UpstreamError | None) -> None:
+        self._upstream = None
+        self._forwarder.abandon()
+        if error is not None and error.reason == "connection reset":
+            self._client.cut()
+        else:
+            self._client.end_tunnel()

@@ -1,0 +1,221 @@
+"""The first words of a TLS client, read without answering: which host it wants and what it will speak there.
+
+What lives here: `read_client_hello`. What must not: cryptography, sockets, what is done about it (`proxy`).
+Strict where a server would be, so that nothing is routed by a name that OpenSSL would read in another way.
+RFC 8446 sections 4.1.2 and 5.1, RFC 6066 section 3 (server names), RFC 7301 section 3.1 (ALPN).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from streamlb.wire.preamble import Incomplete, Malformed
+
+MAX_HELLO: Final = 16 * 1024
+"""Bytes of a ClientHello's message. Those of browsers have two thousand, with post-quantum key shares."""
+MAX_RECORDS: Final = 128
+"""Records one ClientHello may be spread over; nobody needs more than a few."""
+MAX_CLIENT_HELLO: Final = 4 + MAX_HELLO + MAX_RECORDS * 5
+"""Bytes that need to be at hand at most."""
+
+MAX_RECORD: Final = 2**14
+HANDSHAKE: Final = 0x16
+CLIENT_HELLO: Final = 1
+SERVER_NAME: Final = 0
+ALPN: Final = 16
+
+UNEXPECTED_MESSAGE: Final = 10
+RECORD_OVERFLOW: Final = 22
+ILLEGAL_PARAMETER: Final = 47
+DECODE_ERROR: Final = 50
+PROTOCOL_VERSION: Final = 70
+
+MAX_NAME: Final = 255
+_name = re.compile(rb"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*+\.?").fullmatch
+
+
+class ClientHello(NamedTuple):
+    """What a client said. server_name: lower case, no trailing dot, empty if it named none. protocols: its ALPN."""
+
+    server_name: bytes
+    protocols: tuple[bytes, ...]
+
+
+class NotTls(NamedTuple):
+    """The first bytes are those of something else."""
+
+
+class _Fault(Exception):
+    """Raised while reading, for `Malformed`."""
+
+    def __init__(self, reason: str, alert: int = DECODE_ERROR) -> None:
+        self.malformed = Malformed(reason, alert)
+
+
+def read_client_hello(data: bytes | memoryview) -> ClientHello | Incomplete | NotTls | Malformed:
+    """Read all that a client has said so far; whatever comes behind its ClientHello is left alone."""
+    data = memoryview(data)
+    size = len(data)
+    if not size:
+        return Incomplete(1)
+    if data[0] != HANDSHAKE:
+        return _other(data)
+    if size < 2:
+        return Incomplete(2)
+    if data[1] != 3:
+        # Whatever the minor version says is of no importance (RFC 8446 section 5.1).
+        return NotTls()
+    try:
+        message = _message(data)
+        return message if isinstance(message, Incomplete) else _hello(message)
+    except _Fault as fault:
+        return fault.malformed
+
+
+def _other(data: memoryview) -> Incomplete | NotTls | Malformed:
+    """Not a TLS record. An SSL 2 hello, which old clients wrap later versions in, is to be refused, not passed on."""
+    if data[0] != 0x80:
+        return NotTls()
+    for place, expected in ((2, (1,)), (3, (0, 3))):
+        if len(data) <= place:
+            return Incomplete(place + 1)
+        if data[place] not in expected:
+            return NotTls()
+    return Malformed("an SSL 2 handshake", PROTOCOL_VERSION)
+
+
+def _message(data: memoryview) -> memoryview | Incomplete:
+    """The ClientHello's message without its header, put together from its records."""
+    parts: list[memoryview] = []
+    have = at = 0
+    wanted = 4
+    for _ in range(MAX_RECORDS):
+        if len(data) < at + 5:
+            return Incomplete(at + 5)
+        if data[at] != HANDSHAKE or data[at + 1] != 3:
+            raise _Fault("another record between those of the ClientHello", UNEXPECTED_MESSAGE)
+        length = data[at + 3] << 8 | data[at + 4]
+        if not length:
+            raise _Fault("an empty record", UNEXPECTED_MESSAGE)
+        if length > MAX_RECORD:
+            raise _Fault("a record of more than 16,384 bytes", RECORD_OVERFLOW)
+        part = data[at + 5 : at + 5 + length]
+        parts.append(part)
+        have += len(part)
+        at += 5 + length
+        if have and parts[0][0] != CLIENT_HELLO:
+            raise _Fault("the first message is no ClientHello", UNEXPECTED_MESSAGE)
+        if wanted == 4 and have >= 4:
+            header = b"".join(parts)[:4]
+            wanted += int.from_bytes(header[1:], "big")
+            if wanted == 4:
+                raise _Fault("an empty ClientHello")
+            if wanted > 4 + MAX_HELLO:
+                raise _Fault(f"a ClientHello of more than {MAX_HELLO:,} bytes")
+        if have >= wanted > 4:
+            whole = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+            return whole[4:wanted]
+        if len(part) < length:
+            return Incomplete(_needed(at - length, length, wanted - have + len(part)))
+    raise _Fault(f"a ClientHello in more than {MAX_RECORDS} records")
+
+
+def _needed(start: int, length: int, missing: int) -> int:
+    """Bytes in all until the record that begins its payload at `start` is whole, or all that is known to be missing."""
+    return start + min(length, missing)
+
+
+class _Reader:
+    """Takes vectors off a message, each with its length before it."""
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._at = 0
+
+    def __bool__(self) -> bool:
+        return self._at < len(self._data)
+
+    def skip(self, count: int) -> None:
+        self._at += count
+
+    def number(self, width: int) -> int:
+        """The next `width` bytes as a number."""
+        return int.from_bytes(self._take(width), "big")
+
+    def vector(self, width: int) -> memoryview:
+        """The next vector, whose length takes `width` bytes."""
+        return self._take(self.number(width))
+
+    def _take(self, count: int) -> memoryview:
+        start, self._at = self._at, self._at + count
+        if self._at > len(self._data):
+            raise _Fault("a ClientHello shorter than it says")
+        return self._data[start : self._at]
+
+
+def _hello(message: memoryview) -> ClientHello:
+    reader = _Reader(message)
+    if reader.number(2) >> 8 != 3:
+        raise _Fault("a version that is not of TLS", PROTOCOL_VERSION)
+    reader.skip(32)
+    if len(reader.vector(1)) > 32:
+        raise _Fault("a session of more than 32 bytes")
+    suites = reader.vector(2)
+    if not suites or len(suites) % 2:
+        raise _Fault("no whole cipher suites")
+    if not reader.vector(1):
+        raise _Fault("no compression methods")
+    if not reader:
+        return ClientHello(b"", ())
+    extensions = reader.vector(2)
+    if reader:
+        raise _Fault("a ClientHello longer than it says")
+    return _extensions(_Reader(extensions))
+
+
+def _extensions(reader: _Reader) -> ClientHello:
+    name = b""
+    protocols: tuple[bytes, ...] = ()
+    seen = set()
+    while reader:
+        kind = reader.number(2)
+        content = reader.vector(2)
+        if kind in seen:
+            raise _Fault("an extension that comes twice", ILLEGAL_PARAMETER)
+        seen.add(kind)
+        if kind == SERVER_NAME:
+            name = _server_name(content)
+        elif kind == ALPN:
+            protocols = _protocols(content)
+    return ClientHello(name, protocols)
+
+
+def _server_name(content: memoryview) -> bytes:
+    """The one name in a list that could hold more kinds of names than were ever invented."""
+    reader = _Reader(content)
+    entries = _Reader(reader.vector(2))
+    if entries.number(1) != 0:
+        raise _Fault("a server name of an unknown kind")
+    name = bytes(entries.vector(2)).lower()
+    if reader or entries:
+        raise _Fault("more than one server name")
+    if len(name) > MAX_NAME or not _name(name):
+        raise _Fault("a server name that is no host name", ILLEGAL_PARAMETER)
+    return name.removesuffix(b".")
+
+
+def _protocols(content: memoryview) -> tuple[bytes, ...]:
+    reader = _Reader(content)
+    entries = _Reader(reader.vector(2))
+    found = []
+    while entries:
+        protocol = bytes(entries.vector(1))
+        if not protocol:
+            raise _Fault("an empty protocol name")
+        found.append(protocol)
+    if reader or not found:
+        raise _Fault("a list of protocols that is not as long as it says")
+    return tuple(found)
