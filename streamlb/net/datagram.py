@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import functools
 import socket
-import sys
+import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamlb.net.address import numeric_family
@@ -31,8 +31,8 @@ IPV6_PKTINFO = 50
 """Linux's numbers; Python's socket module has them from 3.14 on."""
 
 SO_MEMINFO = 55
-DROPS = slice(32, 36)
-"""The ninth number of `SO_MEMINFO` (linux/sock_diag.h): datagrams that found no room in a socket's receive buffer."""
+MEMINFO = struct.Struct("9I")
+"""linux/sock_diag.h: bytes waiting to be read, the receive buffer's size, six more, and what found no room there."""
 
 ANCILLARY_SIZE = socket.CMSG_SPACE(20)
 """Bytes for one `in6_pktinfo`, the larger of the two."""
@@ -137,7 +137,17 @@ def open_door(sock: socket.socket) -> FixedDoor | WildcardDoor:
 
 def overruns(sock: socket.socket) -> int:
     """Datagrams the kernel has dropped because the socket's receive buffer was full; counts modulo 2**32."""
-    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36)[DROPS], sys.byteorder)
+    return _memory_of(sock)[8]
+
+
+def is_half_full(sock: socket.socket) -> bool:
+    """Whether more than half of the socket's receive buffer is taken."""
+    waiting, size, *_ = _memory_of(sock)
+    return waiting * 2 > size
+
+
+def _memory_of(sock: socket.socket) -> tuple[int, ...]:
+    return MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size))
 
 
 class Place(NamedTuple):

@@ -15,6 +15,7 @@ from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Selection
 from streamlb.errors import Retry
 from streamlb.net.dial import dial
+from streamlb.net.poller import PEER_ENDED, READABLE
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.pump import Pumps, reset_on_close
 
@@ -149,9 +150,9 @@ class TcpConversation:
             self._look_for_life(self._pumps)
         elif self._dial is not None:
             self._watching = True
-            self._entry.loop.add_reader(self._client.fileno(), self._on_early)
+            self._entry.workshop.poller.add(self._client.fileno(), READABLE | PEER_ENDED, self._on_early)
 
-    def _on_early(self) -> None:
+    def _on_early(self, _events: int) -> None:
         """The client spoke or left before a server was reached. What it said stays in the kernel."""
         try:
             self._client.recv(1, socket.MSG_PEEK)
@@ -166,7 +167,7 @@ class TcpConversation:
         self._entry.clock.forget(self)
         if self._watching:
             self._watching = False
-            self._entry.loop.remove_reader(self._client.fileno())
+            self._entry.workshop.poller.remove(self._client.fileno())
 
     def _on_dialled(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
         self._dial = None

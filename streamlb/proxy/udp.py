@@ -12,7 +12,7 @@ import select
 from typing import TYPE_CHECKING, Any
 
 from streamlb.net.address import client_group
-from streamlb.net.datagram import ABSENT, MAX_DATAGRAM, open_door, overruns
+from streamlb.net.datagram import ABSENT, MAX_DATAGRAM, is_half_full, open_door, overruns
 from streamlb.proxy.udp_flow import UdpFlow, socket_address
 from streamlb.proxy.udp_upstream import UdpUpstream
 from streamlb.session.flows import FlowTable
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from streamlb.runtime.snapshot import World
 
 MAX_DATAGRAMS_PER_WAKE = 64
-"""Client datagrams, and servers' answers, taken before the loop's other work gets a turn."""
+"""Client datagrams taken before the loop's other work gets a turn."""
+MAX_EVENTS_PER_WAKE = 128
+"""Servers with answers, and the clients' socket, that get a turn."""
+MAX_ANSWERS_PER_TURN = 8
+"""Answers of one server taken at once when turns are rare: its socket holds but some hundred small ones."""
 MAX_VISITS_PER_CHECK = 1024
 """Flows looked at by one run of the timer; the rest follow at once, after other work."""
 TIMER_SLACK = 0.001
@@ -47,6 +51,8 @@ class UdpEntry:
         "_door",
         "_door_descriptor",
         "_draining",
+        "_is_door_full",
+        "_is_pressed",
         "_live",
         "_loop",
         "_mirrors",
@@ -88,6 +94,7 @@ class UdpEntry:
         self.counters = upstream.counters
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
+        self._is_door_full = self._is_pressed = False
         self._ready = upstream.ready
         self._poll = self._ready.poll
         self._ready.register(self._door_descriptor, select.EPOLLIN)
@@ -130,10 +137,14 @@ class UdpEntry:
     def _on_ready(self) -> None:
         now = self._loop.time()
         by_descriptor = self._by_descriptor
-        for descriptor, _ in self._poll(0, MAX_DATAGRAMS_PER_WAKE):
+        events = self._poll(0, MAX_EVENTS_PER_WAKE)
+        # Else one a turn: asking for a second that is not there costs more than being called again.
+        are_turns_rare = len(events) == MAX_EVENTS_PER_WAKE or self._is_pressed
+        for descriptor, _ in events:
             flow = by_descriptor.get(descriptor)
             if flow is not None:
-                self._pass_answer(flow, now)
+                if self._pass_answer(flow, now) and are_turns_rare:
+                    self._pass_answers(flow, now)
             elif descriptor == self._door_descriptor:
                 self._read_clients(now)
         if self._draining:
@@ -145,6 +156,7 @@ class UdpEntry:
             try:
                 datagram, key = receive()
             except BlockingIOError:
+                self._is_door_full = self._is_pressed = False
                 return
             except OSError:
                 # An error queued for an answer of ours, not a datagram.
@@ -162,19 +174,27 @@ class UdpEntry:
                 self._upstream.on_send_error(flow, datagram, error)
             if flow.mirrors:
                 self._mirrors.feed(flow.mirrors, datagram)
+        self._is_door_full = True
+        # To open a flow takes ten times as long as to pass a datagram on.
+        self._is_pressed = is_half_full(self.sock)
 
-    def _pass_answer(self, flow: UdpFlow, now: float) -> None:
-        # One datagram a turn: asking for a second that is not there costs more than being called again.
+    def _pass_answers(self, flow: UdpFlow, now: float) -> None:
+        for _ in range(MAX_ANSWERS_PER_TURN - 1):
+            if not self._pass_answer(flow, now):
+                return
+
+    def _pass_answer(self, flow: UdpFlow, now: float) -> bool:
+        """Pass on one datagram of a server; whether there may be another one."""
         try:
             datagram = flow.receive(MAX_DATAGRAM)
         except BlockingIOError:
-            return
+            return False
         except OSError as error:
             if error.errno in ABSENT:
                 self._upstream.on_refused(flow)
                 if flow.is_once and flow.server is None:
                     self._end(flow)
-            return
+            return False
         flow.last_seen_at = now
         try:
             self._door.answer(datagram, flow.peer)
@@ -185,6 +205,8 @@ class UdpEntry:
             self._upstream.on_failed(error)
         if flow.is_once:
             self._end(flow)
+            return False
+        return True
 
     # --- flows ---
 
@@ -192,6 +214,10 @@ class UdpEntry:
         """A datagram that belongs to no flow."""
         if self._draining:
             self.counters.draining += 1
+            return
+        if self._is_pressed:
+            self.counters.pressed += 1
+            self._upstream.complain("UDP datagrams of new clients dropped: they come faster than flows can be opened")
             return
         self._read_limits(now)
         table, client = self._table, client_group(socket_address(peer)[0])

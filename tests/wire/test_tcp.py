@@ -314,7 +314,7 @@ async def test_a_slow_reader_stops_the_sender_and_then_gets_everything(pipes: in
             conversation = next(iter(proxy.live._conversations))
             pumps = await until_async(lambda: conversation._pumps)  # type: ignore[attr-defined]
             pump = pumps._down
-            await until_async(lambda: pump._direction.pending and not pump._reading)
+            await until_async(lambda: pump._direction.pending and not pump._direction.wants_read)
             assert pump._direction.pending <= (MIB if pipes else MAX_PENDING + 65536)
             assert len(pump._rest) <= MAX_PENDING + 65536
             assert pump.moved < size

@@ -198,6 +198,41 @@ async def test_what_the_kernel_lost_is_counted_and_said(caplog: pytest.LogCaptur
         assert any(line.startswith("entry point dns: UDP datagrams lost: they came faster") for line in lines)
 
 
+@on_both_loops
+async def test_new_clients_that_come_too_fast_leave_the_others_their_place_in_the_queue() -> None:
+    origin = Origin(lambda data: data or None)
+    async with bench_of(origin, max_flows=1000) as bench:
+        bench.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)
+        client = await proven(bench)
+        counters = bench.entry.counters
+        # All at once: nothing is read meanwhile.
+        for number in range(300):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+                # An address each: the kernel may give the same port again.
+                stranger.bind((f"127.0.{1 + number // 200}.{1 + number % 200}", 0))
+                stranger.sendto(b"", ("127.0.0.1", bench.port))
+            if number % 30 == 0:
+                client.send(b"%d" % number)
+        assert [await client.hear() for _ in range(10)] == [b"%d" % number for number in range(0, 300, 30)]
+        await until_async(lambda: counters.flows + counters.pressed == 301)
+        assert counters.pressed > 0
+        assert counters.flows > 64
+        assert await bench.client().ask(b"later") == b"later"
+
+
+@on_both_loops
+async def test_a_server_with_much_to_say_is_heard_in_a_flood() -> None:
+    origin = Origin(lambda _: None)
+    async with bench_of(origin, max_flows=1000) as bench:
+        client = bench.client()
+        client.send(b"subscribe")
+        await until_async(lambda: origin.heard)
+        bench.entry._is_pressed = True
+        for number in range(20):
+            origin.send(b"%d" % number, origin.heard[0][1])
+        assert [await client.hear() for _ in range(20)] == [b"%d" % number for number in range(20)]
+
+
 # --- shortages ---
 
 
