@@ -235,7 +235,8 @@ class UdpEntry:
             self._evict(leaving)
         self.counters.flows += 1
         table.admit(flow, now)
-        self._set_timer(now)
+        if self._timer is None:
+            self._set_timer(now)
         self._upstream.send_first(flow, datagram)
         if flow.want.mirrors:
             flow.mirrors = self._mirrors.open(flow.want.mirrors, now, flow.want.request)
@@ -267,9 +268,7 @@ class UdpEntry:
 
     def _close(self, flow: UdpFlow) -> None:
         """Close what a flow that has left the table holds."""
-        self._upstream.leave(flow)
-        # Its own `send` may hold the flow: without this only the garbage collector could free it.
-        del flow.send
+        self._upstream.release(flow)
         if flow.mirrors:
             self._mirrors.close(flow.mirrors)
 

@@ -117,8 +117,9 @@ class UdpUpstream:
         table = self._world.runtime.entry_points.get(self._name)
         if table is None or table.udp is None:
             return None
-        want.begin_again()
-        want.again()
+        if want.retried or want.fallbacks or want.queue is not None:
+            want.begin_again()
+            want.again()
         server = table.udp.pick(want)
         if server is None and want.avoid:
             # Everybody has refused before: perhaps one is back. It stays the same flow, which mirrors count once.
@@ -168,23 +169,27 @@ class UdpUpstream:
             flow.receive = functools.partial(self._receive_first, flow, sock)
 
     def leave(self, flow: UdpFlow) -> None:
-        """Let go of the flow's server; its next datagram would pick anew."""
+        """Let go of the flow's server; the client's next datagram picks anew."""
+        self.release(flow)
+        flow.send = functools.partial(self._restart, flow)
+
+    def release(self, flow: UdpFlow) -> None:
+        """Let go of the flow's server, if it has one."""
         server, flow.server = flow.server, None
+        # It may hold the flow: without this only the garbage collector could free it.
+        flow.send = nowhere
         if server is None or flow.destination is None:
             return
         server.leave()
-        flow.send = functools.partial(self._restart, flow)
         if flow.held is not None:
             flow.destination.forget(flow)
             self._room.release(flow.held)
             flow.held = None
         sock, flow.sock = flow.sock, None
         if sock is not None:
-            # It may hold the flow.
-            del flow.receive
-            descriptor = sock.fileno()
-            del self.by_descriptor[descriptor]
-            self.ready.unregister(descriptor)
+            flow.receive = nothing
+            del self.by_descriptor[sock.fileno()]
+            # Nobody else holds it, so the kernel stops watching it.
             sock.close()
 
     def leave_down(self) -> None:
@@ -200,10 +205,10 @@ class UdpUpstream:
         """Send the first datagram of a flow that has just begun, and keep it in case nobody is there."""
         self._try_send(flow, datagram)
         flow.first = datagram if len(datagram) <= MAX_FIRST_SIZE else None
-        if flow.sock is not None:
+        if flow.sock is not None and not flow.is_once:
             flow.send = functools.partial(self._send_next, flow, flow.sock)
 
-    def _receive_first(self, flow: UdpFlow, sock: socket.socket, size: int) -> bytes:
+    def _receive_first(self, flow: UdpFlow, sock: socket.SocketType, size: int) -> bytes:
         """Somebody is there: the first datagram need not be kept, and what the client says next proves it."""
         datagram = sock.recv(size)
         flow.first = None
@@ -212,7 +217,7 @@ class UdpUpstream:
         self._table.answered(flow)
         return datagram
 
-    def _send_next(self, flow: UdpFlow, sock: socket.socket, datagram: bytes) -> None:
+    def _send_next(self, flow: UdpFlow, sock: socket.SocketType, datagram: bytes) -> None:
         """Once this one is out, the first is too old to be sent again."""
         sock.send(datagram)
         flow.first = None
@@ -302,3 +307,13 @@ class UdpUpstream:
             self.send_first(flow, held[0])
         for datagram in held[1:]:
             self._try_send(flow, datagram)
+
+
+def nowhere(_: bytes) -> int:
+    """The `send` of a flow that has ended."""
+    return 0
+
+
+def nothing(_: int) -> bytes:
+    """The `receive` of a flow without a server."""
+    raise BlockingIOError
