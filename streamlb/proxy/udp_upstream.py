@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import functools
 import logging
-import select
 from typing import TYPE_CHECKING
 
 from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Server
 from streamlb.net.datagram import ABSENT, connect
+from streamlb.net.poller import READABLE, poller_of
 from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.udp_flow import HoldingRoom, UdpCounters, destination_of
 from streamlb.proxy.udp_mirror import UdpMirrors
@@ -24,6 +24,7 @@ from streamlb.session.flows import Stage
 if TYPE_CHECKING:
     import asyncio
     import socket
+    from collections.abc import Callable
 
     from streamlb.balance.selection import Selection
     from streamlb.net.datagram import Place
@@ -48,35 +49,41 @@ NOBODY = Server("nobody", "", 0)
 class UdpUpstream:
     """Leads the flows of one entry point to servers.
 
-    by_descriptor: connected flows by their socket's descriptor. ready: watches those sockets.
+    on_answer: called with a flow when its server has said something, or turns out not to be there.
     """
 
     __slots__ = (
         "_loop",
         "_name",
+        "_on_answer",
+        "_poller",
         "_room",
         "_table",
         "_throttle",
         "_world",
-        "by_descriptor",
         "counters",
         "mirrors",
-        "ready",
     )
 
-    def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop, table: FlowTable[UdpFlow]) -> None:
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+        table: FlowTable[UdpFlow],
+        on_answer: Callable[[UdpFlow, int], object],
+    ) -> None:
         # process
         self._world = world
         self._name = name
         self._loop = loop
+        self._poller = poller_of(loop)
         self._table = table
+        self._on_answer = on_answer
         self._room = HoldingRoom()
         self._throttle = Throttle(LOG_INTERVAL)
         self.counters = UdpCounters()
         self.mirrors = UdpMirrors(loop, self._room, table.max_flows)
-        # conversation
-        self.by_descriptor: dict[int, UdpFlow] = {}
-        self.ready = select.epoll()
 
     def complain(self, trouble: str, *details: object) -> None:
         """Log a line about what clients can cause at will, at a bounded rate."""
@@ -154,13 +161,11 @@ class UdpUpstream:
                 raise
             # Clients come before mirrors.
             sock = connect(place)
-        descriptor = sock.fileno()
         try:
-            self.ready.register(descriptor, select.EPOLLIN)
+            self._poller.add(sock.fileno(), READABLE, functools.partial(self._on_answer, flow))
         except OSError:
             sock.close()
             raise
-        self.by_descriptor[descriptor] = flow
         flow.sock = sock
         flow.place = place
         flow.send = sock.send
@@ -188,14 +193,13 @@ class UdpUpstream:
         sock, flow.sock = flow.sock, None
         if sock is not None:
             flow.receive = nothing
-            del self.by_descriptor[sock.fileno()]
-            # Nobody else holds it, so the kernel stops watching it.
+            self._poller.forget(sock.fileno())
             sock.close()
 
     def leave_down(self) -> None:
         """Health has taken a server down: its flows go on elsewhere with their clients' next datagrams."""
-        for flow in list(self.by_descriptor.values()):
-            if flow.server is not None and not flow.server.up and not flow.is_once:
+        for flow in self._table.flows.values():
+            if flow.sock is not None and flow.server is not None and not flow.server.up and not flow.is_once:
                 flow.first = None
                 self.leave(flow)
 
