@@ -149,7 +149,7 @@ class Pump:
         self._recv_into = source.recv_into
         self._send = target.send
         self._taps = taps
-        self._may_splice = not taps and isinstance(source, socket.socket) and isinstance(target, socket.socket)
+        self._may_splice = not taps
         self._rest = bytearray()
         self._pipe: Pipe | None = None
         self._large = 0
