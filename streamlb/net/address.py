@@ -22,6 +22,9 @@ KEEPALIVE_IDLE = 60
 KEEPALIVE_INTERVAL = 15
 """Seconds of silence before a peer is probed, and between probes: one that vanished is noticed in some 3 minutes."""
 
+MAX_KEEPALIVE = 32_767
+"""Seconds of silence the kernel can be told (tcp(7))."""
+
 UDP_BUFFER = 4 * 1024 * 1024
 """Bytes asked for datagrams waiting to be read; the kernel caps this at `net.core.rmem_max`."""
 
@@ -116,11 +119,14 @@ def bind_udp(address: Address, *, name: str = "", reuse_port: bool = False) -> s
     return sock
 
 
-def keep_alive(sock: socket.socket) -> None:
-    """Have the kernel notice a peer that vanished without a word."""
+def keep_alive(sock: socket.socket, seconds: float = KEEPALIVE_IDLE) -> None:
+    """Have the kernel notice a peer that vanished without a word, from so many seconds of silence on; negative: not."""
+    if seconds < 0:
+        return
+    idle = max(1, min(round(seconds), MAX_KEEPALIVE))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, min(idle, KEEPALIVE_INTERVAL))
 
 
 def _bound(address: Address, kind: socket.SocketKind, name: str, reuse_port: bool) -> socket.socket:

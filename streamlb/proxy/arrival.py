@@ -6,6 +6,7 @@ Routed by `routing/router.py`, carried by `tcp.py` for whoever wants to know of 
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any
 
 from streamlb.net.address import client_ip
@@ -38,3 +39,9 @@ class Arrival:
     @property
     def source(self) -> Endpoint:
         return self.client, self.port
+
+    def speak_for(self, source: Endpoint, destination: Endpoint | None) -> None:
+        """Take a proxy's word for who its client is, and what that one connected to."""
+        client, self.port = source
+        self.client = (client.ipv4_mapped or client) if isinstance(client, IPv6Address) else client
+        self.destination = destination

@@ -7,6 +7,7 @@ has just come in is (whoever calls `serve`). Specified by Traefik's TCP routers.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from streamlb.errors import Retry
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 
     from streamlb.balance.selection import Server
     from streamlb.errors import UpstreamError
+    from streamlb.net.address import IPAddress
     from streamlb.proxy.arrival import Arrival
     from streamlb.proxy.live import Live
     from streamlb.routing.router import Route
+    from streamlb.runtime.gates import Gate
     from streamlb.runtime.snapshot import World
     from streamlb.wire.proxy_protocol import Endpoint
 
@@ -34,9 +37,9 @@ LOG_INTERVAL = 10.0
 
 
 class TcpEntry:
-    """The TCP side of one entry point in one worker."""
+    """The TCP side of one entry point in one worker. refused: connections, by router and middleware."""
 
-    __slots__ = ("_throttle", "_world", "clock", "live", "loop", "mirrors", "name", "workshop")
+    __slots__ = ("_throttle", "_world", "clock", "live", "loop", "mirrors", "name", "refused", "workshop")
 
     def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop, live: Live) -> None:
         # process
@@ -47,6 +50,7 @@ class TcpEntry:
         self.workshop = workshop(loop)
         self.clock = Clock(loop)
         self.mirrors = TcpMirrors(loop, self.clock)
+        self.refused: Counter[tuple[str, str]] = Counter()
         self._throttle = Throttle(LOG_INTERVAL)
 
     def accept(self, sock: socket.socket, arrival: Arrival) -> bool:
@@ -63,7 +67,23 @@ class TcpEntry:
 
         source: the client, as a PROXY header says or the kernel. destination: what a PROXY header says it connected to.
         """
-        TcpConversation(self, sock, route.name, route.service, source, destination).begin()
+        if route.gates is None or self._admits(route, source[0]):
+            TcpConversation(self, sock, route, source, destination).begin()
+        else:
+            sock.close()
+
+    def _admits(self, route: Route, client: IPAddress) -> bool:
+        """Whether the middlewares of a router let a client in."""
+        gate: Gate | None = route.gates.admit(client)
+        if gate is None:
+            return True
+        self.refused[route.name, gate.name] += 1
+        count = self._throttle.admit((route.name, gate.name), self.loop.time())
+        if count:
+            log.warning(
+                "router %s: middleware %s refused %s: %s%s", route.name, gate.name, client, gate.reason, often(count)
+            )
+        return False
 
     def failed(self, server: Server, error: UpstreamError) -> None:
         """A server could not be reached; for want of our own resources it is not to blame."""

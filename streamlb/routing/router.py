@@ -26,7 +26,7 @@ class Router(NamedTuple):
     """A router to be put into a table; `priority` 0 means the length of the rule, `syntax` is `v3` or `v2`.
 
     What nobody here looks at: limits, what the router says about timeouts; tls, what about TLS, None in the clear;
-    middlewares, what a connection must get past; redirect, where requests are sent instead of to the service.
+    gates, what a TCP connection must get past; redirect, where requests are sent instead of to the service.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Router(NamedTuple):
     syntax: str = "v3"
     limits: Any = None
     tls: Any = None
-    middlewares: Any = ()
+    gates: Any = None
     redirect: Any = None
 
 
@@ -46,14 +46,14 @@ class Route:
     hosts: the only ones it can match, see `hosts_of`. is_catch_all: a TCP router that takes what nobody else wants.
     """
 
-    __slots__ = ("hosts", "is_catch_all", "limits", "middlewares", "name", "redirect", "service", "tls")
+    __slots__ = ("gates", "hosts", "is_catch_all", "limits", "name", "redirect", "service", "tls")
 
     def __init__(self, router: Router, hosts: frozenset[bytes] | None = None, *, is_catch_all: bool = False) -> None:
         self.name = router.name
         self.service = router.service
         self.limits = router.limits
         self.tls = router.tls
-        self.middlewares = router.middlewares
+        self.gates = router.gates
         self.redirect = router.redirect
         self.hosts = hosts
         self.is_catch_all = is_catch_all

@@ -17,18 +17,26 @@ from streamlb.runtime.redirection import redirecting_router
 from streamlb.runtime.snapshot import EntryPointTable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streamlb.balance.selection import Node
     from streamlb.config import model
+    from streamlb.runtime.gates import Gates
 
 
-def table_of(name: str, config: model.Config, services: dict[tuple[str, str], Node]) -> EntryPointTable:
-    """What one entry point routes to; without any router a TCP one answers HTTP, with 404."""
+def table_of(
+    name: str, config: model.Config, services: dict[tuple[str, str], Node], gates: Mapping[str, Gates]
+) -> EntryPointTable:
+    """What one entry point routes to; without any router a TCP one answers HTTP, with 404.
+
+    gates: those of TCP routers that have middlewares, by router.
+    """
     options = config.entry_points[name]
     if options.kind == "udp":
         routers = _routers("udp", name, config, services)
         return EntryPointTable(name, options, udp=routers[0].service if routers else None)
     http = _routers("http", name, config, services)
-    tcp = _routers("tcp", name, config, services)
+    tcp = [router._replace(gates=gates.get(router.name)) for router in _routers("tcp", name, config, services)]
     redirecting = redirecting_router(name, config)
     if redirecting is not None:
         http.append(redirecting)
