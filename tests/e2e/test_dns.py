@@ -57,7 +57,11 @@ def test_many_ask_at_the_same_time(mode: str) -> None:
                 runs = list(pool.map(lambda n: dig(port, *(f"n{n}-{i}.test" for i in range(25))), range(4)))
         assert all(len(answers) == 25 for answers in runs)
         assert sorted(one.asked + two.asked) == sorted(f"n{n}-{i}.test" for n in range(4) for i in range(25))
-        assert len(one.asked) == len(two.asked) == 50
+        if mode == "datagram":
+            assert len(one.asked) == len(two.asked) == 50
+        else:
+            # A port that came again belonged to a flow, which has its server.
+            assert min(len(one.asked), len(two.asked)) > 30
 
 
 def test_a_dead_name_server_costs_no_question() -> None:

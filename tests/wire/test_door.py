@@ -242,6 +242,35 @@ async def test_what_was_asked_for_must_follow() -> None:
             assert await part.read(5) == b"hello"
 
 
+@on_both_loops
+async def test_a_server_is_asked_as_we_were() -> None:
+    with origins() as db:
+        async with opened(config({}, {"db": ("HostSNI(`db.com`)", db.port, THROUGH)})) as door:
+            peer = await door.connect(SSL_REQUEST)
+            assert await peer.read(1) == b"S"
+            hello = client_hello("db.com")
+            await peer.send(hello)
+            server = await db.accept()
+            assert await server.read(8) == SSL_REQUEST
+            await server.send(b"S")
+            assert await server.read(len(hello)) == hello
+            await server.send(b"\x16\x03\x03 hello of the server")
+            assert (await peer.recv()).endswith(b"hello of the server")
+
+
+@on_both_loops
+async def test_a_server_that_declines_ends_it() -> None:
+    with origins() as db:
+        async with opened(config({}, {"db": ("HostSNI(`db.com`)", db.port, THROUGH)})) as door:
+            peer = await door.connect(SSL_REQUEST)
+            assert await peer.read(1) == b"S"
+            await peer.send(client_hello("db.com"))
+            server = await db.accept()
+            assert await server.read(8) == SSL_REQUEST
+            await server.send(b"N")
+            assert await peer.was_reset()
+
+
 # --- the PROXY protocol ------------------------------------------------------------------------------------------
 
 

@@ -62,7 +62,7 @@ async def test_a_client_with_many_questions_gets_the_places_of_those_that_are_an
             assert await bench.client().ask(b"%d" % number) == b"%d" % number
         assert bench.entry.counters.crowded == 0
         assert bench.entry.counters.evicted == 45
-        assert len(bench.entry) == len(bench.entry._by_descriptor) == 5
+        assert len(bench.entry) == bench.watched == 5
 
 
 @on_both_loops
@@ -119,7 +119,7 @@ async def test_a_flood_of_strangers_stays_within_the_limit(monkeypatch: pytest.M
                 assert await client.ask(b"during") == b"during"
             assert len(bench.entry) <= 300
         assert counters.full == 50_000 - 299
-        assert len(bench.entry) == len(bench.entry._by_descriptor) == 300
+        assert len(bench.entry) == bench.watched == 300
         assert await client.ask(b"after") == b"after"
         assert counters.overrun == 0
 
@@ -131,7 +131,7 @@ async def test_strangers_of_a_flood_give_way_and_proven_flows_do_not(monkeypatch
         clients = [await proven(bench) for _ in range(10)]
         for start in range(0, 5_000, 100):
             await strangers(bench, start, 100)
-            assert len(bench.entry) == len(bench.entry._by_descriptor) == 20
+            assert len(bench.entry) == bench.watched == 20
             if start % 1000 == 0:
                 assert await bench.client().ask(b"new") == b"new", "a new client is served in the flood"
         assert [await client.ask(b"after") for client in clients] == [b"after"] * 10
