@@ -8,6 +8,7 @@ Specified by Traefik's entry point page: `host:port`, `:port`, `[::1]:port`, eac
 from __future__ import annotations
 
 import errno
+import functools
 import ipaddress
 import re
 import socket
@@ -31,6 +32,9 @@ SO_RCVBUFFORCE = 33
 """Linux's number; beyond that cap, with CAP_NET_ADMIN (socket(7))."""
 
 PRIVILEGED_PORTS = 1024
+
+MAX_CLIENTS = 4096
+"""Addresses of clients remembered: reading one costs as much as the routing of its connection."""
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -78,7 +82,11 @@ def numeric_family(host: str) -> socket.AddressFamily | None:
 
 def client_ip(peer: Any) -> IPAddress:
     """The address of an accepted peer; an IPv4 client of a dual-stack socket is the IPv4 address it is."""
-    host: str = peer[0]
+    return _client_ip(peer[0])
+
+
+@functools.lru_cache(maxsize=MAX_CLIENTS)
+def _client_ip(host: str) -> IPAddress:
     if ":" not in host:
         return ipaddress.IPv4Address(host)
     address = ipaddress.IPv6Address(host.partition("%")[0])
