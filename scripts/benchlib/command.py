@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchlib.peers import PEERS, nginx_origin, whoami_origin
 from benchlib.programs import PACKAGES, Program, accepts, echoes, find, free_port
-from benchlib.scenarios import SCENARIOS
+from benchlib.scenarios import FAMILIES, SCENARIOS, chosen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,14 +49,14 @@ class Turn:
 def main(root: Path) -> int:
     options = _parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    names = list(SCENARIOS) if "all" in options.scenarios else list(dict.fromkeys(options.scenarios))
     missing: set[str] = set()
     reports = []
     with contextlib.suppress(KeyboardInterrupt):
-        for name in names:
+        for name in chosen(options.scenarios):
             scenario = SCENARIOS[name]
-            if name.startswith("http") and find("wrk") is None:
-                missing.add(PACKAGES["wrk"])
+            needs = [*filter(None, [scenario.load.needs]), *(["openssl"] if scenario.secure else [])]
+            if lacking := {PACKAGES[program] for program in needs if find(program) is None}:
+                missing |= lacking
                 continue
             peers = _peers(scenario, options.peer, missing)
             turns = _run(scenario, peers, options.rounds, options.seconds, root, quiet=options.json)
@@ -71,14 +71,14 @@ def main(root: Path) -> int:
 
 
 def _parse() -> argparse.Namespace:
-    rows = "\n".join(f"  {name:14}{scenario.title}" for name, scenario in SCENARIOS.items())
+    rows = "\n".join(f"  {name:16}{scenario.title}" for name, scenario in SCENARIOS.items())
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="CPU per unit of work of streamlb and its peers, one thread or worker each, on loopback.",
-        epilog=f"scenarios:\n{rows}\n  {'all':14}all of them, in a few minutes",
+        epilog=f"scenarios:\n{rows}\n\nfamilies: {', '.join(FAMILIES)}; `all` takes some minutes",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("scenarios", nargs="+", choices=[*SCENARIOS, "all"], metavar="scenario")
+    parser.add_argument("scenarios", nargs="+", choices=[*SCENARIOS, *FAMILIES, "all"], metavar="scenario")
     parser.add_argument(
         "--peer",
         action="append",

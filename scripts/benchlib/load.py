@@ -1,19 +1,18 @@
 """The loads: each runs against a port for some seconds and says how much work was done and how long it took.
 
-What lives here: wrk for HTTP, small epoll loops for TCP and UDP. A load measures latencies, never CPU (`command.py`).
+What lives here: small epoll loops for TCP and UDP; HTTP is in `load_http.py`. A load measures latencies, never CPU
+(`command.py`).
 """
 
 from __future__ import annotations
 
-import re
+import functools
 import select
 import socket
-import subprocess
+import ssl
 import time
 from dataclasses import dataclass, field
 from typing import Protocol
-
-from benchlib.programs import find
 
 HOST = "127.0.0.1"
 READ_SIZE = 65536
@@ -41,46 +40,47 @@ class Work:
 
 
 class Load(Protocol):
+    """needs: a program it is made with, "" for none."""
+
+    @property
+    def needs(self) -> str: ...
+
     def run(self, port: int, seconds: float) -> Work: ...
 
 
-@dataclass(slots=True, frozen=True)
-class Wrk:
-    """HTTP requests over keep-alive connections."""
+class OwnLoad:
+    """A load made by this very process."""
 
-    connections: int
-    headers: tuple[str, ...] = ()
-    path: str = "/"
-
-    def run(self, port: int, seconds: float) -> Work:
-        command = [find("wrk") or "wrk", "-t1", f"-c{self.connections}", f"-d{max(1, round(seconds))}s", "--latency"]
-        for header in self.headers:
-            command += ["-H", header]
-        command.append(f"http://{HOST}:{port}{self.path}")
-        out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 30).stdout
-        if bad := re.search(r"Non-2xx.*|Socket errors:.*", out):
-            raise SystemExit(f"the load had errors: {bad[0]}\n{out}")
-        done = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m)", out)
-        assert done is not None, out
-        return Work(int(done[1]), _seconds(done[2], done[3]), p50=_latency(out, 50), p99=_latency(out, 99))
+    needs = ""
 
 
-def _latency(out: str, share: int) -> float | None:
-    found = re.search(rf"^\s+{share}%\s+([\d.]+)(us|ms|s|m)$", out, re.MULTILINE)
-    return _seconds(found[1], found[2]) if found else None
+def connect(port: int, *, secure: bool = False) -> socket.socket:
+    """A connection to the proxy; secure: with TLS 1.3, and nothing remembered of earlier ones."""
+    sock = socket.create_connection((HOST, port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if not secure:
+        return sock
+    return _tls().wrap_socket(sock, server_hostname="localhost")
 
 
-def _seconds(number: str, unit: str) -> float:
-    return float(number) * {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}[unit]
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Whose certificate it is does not matter to the proxy, so the client saves itself the look."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 @dataclass(slots=True, frozen=True)
-class PingPong:
+class PingPong(OwnLoad):
     """Small messages over TCP connections that stay, or UDP flows: the next goes when the last is answered."""
 
     kind: socket.SocketKind
     peers: int
     size: int = 64
+    secure: bool = False
 
     def run(self, port: int, seconds: float) -> Work:
         message = bytes(self.size)
@@ -88,10 +88,11 @@ class PingPong:
         sockets: dict[int, socket.socket] = {}
         sent_at: dict[int, float] = {}
         for _ in range(self.peers):
-            sock = socket.socket(socket.AF_INET, self.kind)
-            sock.connect((HOST, port))
             if self.kind is socket.SOCK_STREAM:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock = connect(port, secure=self.secure)
+            else:
+                sock = socket.socket(socket.AF_INET, self.kind)
+                sock.connect((HOST, port))
             sockets[sock.fileno()] = sock
             watched.register(sock.fileno(), select.EPOLLIN)
         started_at = now = time.perf_counter()
@@ -123,7 +124,7 @@ class PingPong:
 
 
 @dataclass(slots=True, frozen=True)
-class Bulk:
+class Bulk(OwnLoad):
     """One TCP connection that downloads as fast as it can; a unit is a gigabyte (10**9 bytes)."""
 
     def run(self, port: int, seconds: float) -> Work:
@@ -147,7 +148,7 @@ class Bulk:
 
 
 @dataclass(slots=True, frozen=True)
-class Connections:
+class Connections(OwnLoad):
     """TCP connections, each for one small message and its answer, some at a time."""
 
     at_once: int

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchlib.programs import find, nginx_stream_module
+from benchlib.programs import certificate, find, nginx_stream_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ defaults
     timeout server 60s
     {options}
 frontend in
-    bind 127.0.0.1:{port}
+    bind 127.0.0.1:{port}{secure}
     default_backend origin
 backend origin
     server one 127.0.0.1:{origin}
@@ -37,6 +37,7 @@ HAPROXY_OPTIONS = {
     "http": ("http-reuse always", "option forwardfor"),
     "tcp": ("option splice-auto",),
 }
+HAPROXY_SECURE = " ssl crt {certificate} ssl-min-ver TLSv1.3"
 
 NGINX = """\
 {load}
@@ -60,7 +61,11 @@ http {{
     scgi_temp_path {folder}/scgi;
     upstream origin {{ server 127.0.0.1:{origin}; keepalive 300; keepalive_requests 1000000000; }}
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{ssl};
+        {secure}
+        client_max_body_size 0;
+        proxy_request_buffering off;
+        proxy_max_temp_file_size 0;
         location / {{
             proxy_pass http://origin;
             proxy_http_version 1.1;
@@ -70,7 +75,15 @@ http {{
         }}
     }}
 }}""",
-    "tcp": "stream {{ server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{origin}; tcp_nodelay on; }} }}",
+    "tcp": """\
+stream {{
+    server {{
+        listen 127.0.0.1:{port}{ssl};
+        {secure}
+        proxy_pass 127.0.0.1:{origin};
+        tcp_nodelay on;
+    }}
+}}""",
     "udp": """\
 stream {{
     server {{
@@ -80,6 +93,10 @@ stream {{
     }}
 }}""",
 }
+NGINX_SECURE = """\
+ssl_certificate {certificate};
+        ssl_certificate_key {certificate};
+        ssl_protocols TLSv1.3;"""
 NGINX_ORIGIN = """\
 http {{
     access_log off;
@@ -96,13 +113,13 @@ STREAMLB = {
     "http": """\
 entryPoints: {{in: {{address: "127.0.0.1:{port}"}}}}
 http:
-  routers: {{all: {{rule: "PathPrefix(`/`)", service: origin}}}}
+  routers: {{all: {{rule: "PathPrefix(`/`)", service: origin{secure}}}}}
   services: {{origin: {{loadBalancer: {{servers: [{{url: "http://127.0.0.1:{origin}"}}]}}}}}}
 """,
     "tcp": """\
 entryPoints: {{in: {{address: "127.0.0.1:{port}"}}}}
 tcp:
-  routers: {{all: {{rule: "HostSNI(`*`)", service: origin}}}}
+  routers: {{all: {{rule: "HostSNI(`*`)", service: origin{secure}}}}}
   services: {{origin: {{loadBalancer: {{servers: [{{address: "127.0.0.1:{origin}"}}]}}}}}}
 """,
     "udp": """\
@@ -112,6 +129,11 @@ udp:
   services: {{origin: {{loadBalancer: {{servers: [{{address: "127.0.0.1:{origin}"}}]}}}}}}
 """,
 }
+STREAMLB_SECURE = """\
+tls:
+  options: {{default: {{minVersion: VersionTLS13}}}}
+  stores: {{default: {{defaultCertificate: {{certFile: "{certificate}", keyFile: "{key}"}}}}}}
+"""
 
 
 @dataclass(slots=True, frozen=True)
@@ -134,22 +156,28 @@ def _write(path: Path, text: str) -> str:
 
 def _haproxy(scenario: Scenario, folder: Path, port: int, origin: int) -> list[str]:
     options = "\n    ".join(HAPROXY_OPTIONS[scenario.kind] + scenario.haproxy)
-    text = HAPROXY.format(mode=scenario.kind, options=options, port=port, origin=origin)
+    secure = HAPROXY_SECURE.format(certificate=certificate(folder)) if scenario.secure else ""
+    text = HAPROXY.format(mode=scenario.kind, options=options, port=port, origin=origin, secure=secure)
     return [find("haproxy") or "haproxy", "-db", "-f", _write(folder / f"haproxy-{port}.cfg", text)]
 
 
-def _nginx(block: str, folder: Path, port: int, origin: int) -> list[str]:
-    module = nginx_stream_module()
-    load = f"load_module {module};" if module is not None and block.startswith("stream") else ""
-    block = block.format(folder=folder, port=port, origin=origin)
-    text = NGINX.format(load=load, folder=folder, port=port, block=block)
-    error_log = str(folder / f"nginx-{port}-error.log")
-    return [find("nginx") or "nginx", "-e", error_log, "-c", _write(folder / f"nginx-{port}.conf", text)]
+def _nginx(scenario: Scenario, folder: Path, port: int, origin: int) -> list[str]:
+    secure = NGINX_SECURE.format(certificate=certificate(folder)) if scenario.secure else ""
+    marks = {"port": port, "origin": origin, "ssl": " ssl" if secure else "", "secure": secure}
+    return _run_nginx(NGINX_BLOCKS[scenario.kind].format(folder=folder, **marks), folder, port)
 
 
 def nginx_origin(folder: Path, port: int) -> list[str]:
     """nginx as the HTTP origin: a small body, kept connections."""
-    return _nginx(NGINX_ORIGIN, folder, port, 0)
+    return _run_nginx(NGINX_ORIGIN.format(folder=folder, port=port), folder, port)
+
+
+def _run_nginx(block: str, folder: Path, port: int) -> list[str]:
+    module = nginx_stream_module()
+    load = f"load_module {module};" if module is not None and block.startswith("stream") else ""
+    text = NGINX.format(load=load, folder=folder, port=port, block=block)
+    error_log = str(folder / f"nginx-{port}-error.log")
+    return [find("nginx") or "nginx", "-e", error_log, "-c", _write(folder / f"nginx-{port}.conf", text)]
 
 
 def whoami_origin(port: int) -> list[str]:
@@ -158,7 +186,10 @@ def whoami_origin(port: int) -> list[str]:
 
 
 def _streamlb(scenario: Scenario, folder: Path, port: int, origin: int) -> list[str]:
-    text = STREAMLB[scenario.kind].format(port=port, origin=origin)
+    text = STREAMLB[scenario.kind].format(port=port, origin=origin, secure=", tls: {}" if scenario.secure else "")
+    if scenario.secure:
+        pair = certificate(folder)
+        text += STREAMLB_SECURE.format(certificate=pair.with_suffix(".crt"), key=pair.with_suffix(".key"))
     return [sys.executable, "-m", "streamlb", "run", _write(folder / f"streamlb-{port}.yaml", text)]
 
 
@@ -175,7 +206,7 @@ PEERS = {
         Peer(
             "nginx",
             frozenset({"http", "tcp", "udp"}),
-            lambda scenario, folder, port, origin: _nginx(NGINX_BLOCKS[scenario.kind], folder, port, origin),
+            _nginx,
             _nginx_missing,
         ),
         Peer("streamlb", frozenset({"http", "tcp", "udp"}), _streamlb, lambda _: ""),

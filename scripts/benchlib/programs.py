@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 START_TIMEOUT = 15.0
 STOP_TIMEOUT = 0.5
-PACKAGES = {"wrk": "wrk", "haproxy": "haproxy", "nginx": "nginx"}
+PACKAGES = {"wrk": "wrk", "haproxy": "haproxy", "nginx": "nginx", "openssl": "openssl"}
 NGINX_STREAM = [
     Path("/usr/lib/nginx/modules/ngx_stream_module.so"),
     Path("/usr/lib64/nginx/modules/ngx_stream_module.so"),
@@ -37,6 +37,18 @@ def find(name: str) -> str | None:
 def nginx_stream_module() -> Path | None:
     """nginx's module for TCP and UDP, a package of its own on Debian."""
     return next((path for path in NGINX_STREAM if path.exists()), None)
+
+
+def certificate(folder: Path) -> Path:
+    """A self-signed certificate (ECDSA, P-256) and its key in one file, and apart as `.crt` and `.key`."""
+    both, crt, key = (folder / f"bench.{suffix}" for suffix in ("pem", "crt", "key"))
+    if not both.exists():
+        command = [find("openssl") or "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+        command += ["ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost", "-days", "30"]
+        command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(crt)]
+        subprocess.run(command, check=True, capture_output=True, timeout=20)
+        both.write_text(crt.read_text() + key.read_text())
+    return both
 
 
 class Cpu(NamedTuple):

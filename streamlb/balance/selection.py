@@ -225,12 +225,12 @@ class Server:
 
     name: the server as configured (its URL or address); key of stickiness inside a load balancer.
     host, port: where to connect; `host` may be a name that `net.dial` resolves.
-    tls_name: the host of its URL, which its certificate must name; empty where TLS is not spoken to it.
+    tls_name: its host as configured, which its certificate must name; empty where TLS is not spoken to it.
     host_field: the `Host` value to send upstream, or None to pass the client's (`passHostHeader`).
     prefix: what stands before the path of each request (`preservePath`), without a slash at its end.
     state: across snapshots. pool: for the proxy to hang what it keeps per server, kept in `state`.
     watch: told what becomes of clients' requests; None where nobody wants to know (`passiveHealthCheck`).
-    limits: what the proxy holds exchanges with it to; opaque here.
+    limits: what the proxy holds exchanges with it to, over TCP also how it is reached; opaque here.
     max_connections: conversations at once, 0 for any number. queue: who waits for a place, if that is limited.
     """
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from streamlb.config.naming import SETTINGS
+from streamlb.config.naming import SETTINGS, Derived
 from streamlb.config.static import (
     Core,
     Duration,
@@ -108,7 +108,8 @@ class Server:
     tls: speak TLS to this TCP server, as its transport says; HTTP servers say so in their URL.
     max_connections: requests (HTTP) or connections (TCP) at once, per worker; 0 is no limit (streamlb's own).
     resolve: whether a name is one server or each of its addresses is (streamlb's own). The servers of such a name are
-    made by `resolution.py`; over HTTP they have both, the `url` as written and the numeric `address` of its host.
+    made by `resolution.py`; over HTTP they have both, the `url` as written and the numeric `address` of its host, over
+    TCP `tls_name` keeps the name, which the certificate must have.
     """
 
     url: str = ""
@@ -118,6 +119,7 @@ class Server:
     resolve: Literal["one", "all"] = "one"
     max_connections: Annotated[int, Ge(0)] = 0
     tls: bool = False
+    tls_name: Annotated[str, Derived()] = ""
 
     __pydantic_config__ = SETTINGS
 

@@ -65,7 +65,7 @@ def _servers(protocol: str, server: Server, addresses: Mapping[str, Sequence[str
         return [server]
     if protocol == "http":
         return [replace(server, address=address) for address in found]
-    return [replace(server, address=str(Address(address, where.port))) for address in found]
+    return [replace(server, address=str(Address(address, where.port)), tls_name=where.host) for address in found]
 
 
 def _where(protocol: str, server: Server) -> Address | None:

@@ -20,6 +20,7 @@ from streamlb.config.tree import Scalar
 if TYPE_CHECKING:
     from streamlb.config.model import Config, Router
     from streamlb.config.reading import Path, Reading
+    from streamlb.config.static import EntryPoint
     from streamlb.errors import Problem
 
 
@@ -57,8 +58,8 @@ class HiddenRouter:
     but_asterisk: bool = False
 
 
-CheckRule = Callable[[str, str, str], RuleFault | None]
-"""`(rule, protocol, syntax)` to what is wrong with it."""
+CheckRule = Callable[[str, str, str, bool], RuleFault | None]
+"""`(rule, protocol, syntax, whether the router is one for TLS)` to what is wrong with it."""
 
 FindHidden = Callable[[list[RuledRouter], str], list[HiddenRouter]]
 """`(routers of an entry point, protocol)` to those that are certain never to be reached."""
@@ -102,6 +103,11 @@ def entry_points_of(protocol: str, router: Router, config: Config) -> list[str]:
     network = NETWORK[protocol]
     every = [name for name, entry_point in config.entry_points.items() if entry_point.kind == network]
     return [name for name in router.entry_points if name in every] if router.entry_points else every
+
+
+def is_for_tls(protocol: str, router: Router, entry_point: EntryPoint) -> bool:
+    """Whether a router takes TLS connections of an entry point; it takes either those or those in the clear."""
+    return router.tls is not None or (protocol == "http" and entry_point.http.tls is not None)
 
 
 def _check_entry_points(
@@ -163,7 +169,9 @@ def _check_rule(
         reason = "the router has no rule" if not reading.has(where) else "the rule is empty"
         reading.error(where, reason, f"to match everything: {example}", at_key=not reading.has(where))
         return
-    fault = check_rule(router.rule, protocol, config.syntax_of(router)) if check_rule else None
+    # A `tls` that cannot be read is no reason to say that there is none.
+    is_tls = router.tls is not None or reading.is_broken((*path, "tls"))
+    fault = check_rule(router.rule, protocol, config.syntax_of(router), is_tls) if check_rule else None
     if fault:
         reading.broken.add(where)
         reading.problems.append(rule_problem(where, fault, router.rule, reading))
@@ -191,10 +199,15 @@ def note_hidden(config: Config, reading: Reading, find_hidden: FindHidden) -> No
     """Say which routers of a valid configuration no request can reach on any of their entry points."""
     for protocol, unit in (("http", "request"), ("tcp", "connection")):
         routers = config.section(protocol).routers
-        joined = {name: entry_points_of(protocol, router, config) for name, router in routers.items()}
+        joined = {
+            name: [(each, is_for_tls(protocol, router, config.entry_points[each])) for each in found]
+            for name, router in routers.items()
+            for found in [entry_points_of(protocol, router, config)]
+        }
         groups = {
-            entry_point: tuple(name for name, each in joined.items() if entry_point in each)
+            (entry_point, is_tls): tuple(name for name, each in joined.items() if (entry_point, is_tls) in each)
             for entry_point in config.entry_points
+            for is_tls in (False, True)
         }
         hidden: dict[tuple[str, ...], dict[str, HiddenRouter]] = {}
         for names in set(groups.values()):
@@ -203,10 +216,10 @@ def note_hidden(config: Config, reading: Reading, find_hidden: FindHidden) -> No
                 for name in names
             ]
             hidden[names] = {each.name: each for each in find_hidden(ruled, protocol)}
-        for name, entry_points in joined.items():
-            found = [hidden[groups[entry_point]].get(name) for entry_point in entry_points]
-            if found and found[0] and all(found):
-                _note_one(found[0], (protocol, "routers", name), routers, unit, reading)
+        for name, places in joined.items():
+            found_hidden = [hidden[groups[place]].get(name) for place in places]
+            if found_hidden and found_hidden[0] and all(found_hidden):
+                _note_one(found_hidden[0], (protocol, "routers", name), routers, unit, reading)
 
 
 def _note_one(hidden: HiddenRouter, path: Path, routers: dict[str, Router], unit: str, reading: Reading) -> None:
@@ -245,7 +258,7 @@ def _note_shadowed(config: Config, reading: Reading) -> None:
     greedy = {
         entry_point: name
         for name, router in config.tcp.routers.items()
-        if CATCH_ALL.fullmatch(router.rule)
+        if router.tls is None and CATCH_ALL.fullmatch(router.rule)
         for entry_point in entry_points_of("tcp", router, config)
     }
     if not greedy:
@@ -253,7 +266,8 @@ def _note_shadowed(config: Config, reading: Reading) -> None:
     for name, router in config.http.routers.items():
         path: Path = ("http", "routers", name)
         for entry_point in entry_points_of("http", router, config):
-            if entry_point in greedy and not reading.is_broken(path):
+            in_the_clear = not is_for_tls("http", router, config.entry_points[entry_point])
+            if entry_point in greedy and in_the_clear and not reading.is_broken(path):
                 reason = f"no request reaches this router on `{entry_point}`: TCP router `{greedy[entry_point]}` takes"
                 reading.note(path, f"{reason} every connection there", "give the routers separate `entryPoints`")
                 break

@@ -11,10 +11,12 @@ import errno
 import functools
 import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamlb.errors import Retry, UpstreamError
-from streamlb.net.address import keep_alive, numeric_family
+from streamlb.net.address import KEEPALIVE_IDLE, keep_alive, numeric_family
+from streamlb.net.poller import WRITABLE, poller_of
 from streamlb.net.resolve import resolver
 
 if TYPE_CHECKING:
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
 
     OnDone = Callable[[socket.socket | None, UpstreamError | None], object]
 
-EPHEMERAL_PORTS = 1024
-"""From here on a local port the kernel chooses may equal the port we dial, and the socket then reaches itself."""
+PORT_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 
 LOOPBACK = ("127.", "::1")
 UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY)
@@ -40,6 +41,18 @@ REASONS = {
 }
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
+
+def local_ports() -> tuple[int, int]:
+    """First and last of the ports the kernel chooses from for a socket that is not bound, as it is set now."""
+    try:
+        first, last = Path(PORT_RANGE).read_text().split()
+        return int(first), int(last)
+    except (OSError, ValueError):
+        return 1, 65535
+
+
+FIRST_LOCAL_PORT, LAST_LOCAL_PORT = local_ports()
+
 known_family = functools.lru_cache(maxsize=4096)(numeric_family)
 
 
@@ -49,13 +62,16 @@ class Dial:
     Ends once: `on_done(sock, None)` with a connected non-blocking socket the callee owns, or `on_done(None, error)`.
     """
 
-    __slots__ = ("_deadline_at", "_done", "_found", "_loop", "_on_done", "_port", "_sock", "_timer")
+    __slots__ = ("_deadline_at", "_done", "_found", "_keep_alive", "_loop", "_on_done", "_port", "_sock", "_timer")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, port: int, timeout: float, on_done: OnDone) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, port: int, timeout: float, on_done: OnDone, keep_alive: float
+    ) -> None:
         # conversation
         self._loop = loop
         self._port = port
         self._on_done: OnDone | None = on_done
+        self._keep_alive = keep_alive
         self._done = False
         self._sock: socket.socket | None = None
         self._found: Found = []
@@ -96,7 +112,7 @@ class Dial:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = sock.connect_ex((host, self._port))
             if not host.startswith(LOOPBACK):
-                keep_alive(sock)
+                keep_alive(sock, self._keep_alive)
             elif code == errno.EINPROGRESS:
                 # The handshake over loopback is done when connect returns; asking again saves watching the socket.
                 code = sock.connect_ex((host, self._port))
@@ -104,23 +120,23 @@ class Dial:
             code = error.errno or errno.EIO
         if code in UNDER_WAY:
             self._wait(sock)
-        elif code == 0:
-            self._loop.call_soon(self._on_connected)
-        else:
+        elif code:
             self._loop.call_soon(self._on_refused, code)
+        else:
+            self._loop.call_soon(self._on_connected)
 
     def _wait(self, sock: socket.socket) -> None:
         # Every address of a name gets an equal share of the time that is left.
         now = self._loop.time()
         self._set_timer(now + max(0.0, self._deadline_at - now) / (len(self._found) + 1))
-        self._loop.add_writer(sock.fileno(), self._on_writable)
+        poller_of(self._loop).add(sock.fileno(), WRITABLE, self._on_writable)
 
-    def _on_writable(self) -> None:
+    def _on_writable(self, _events: int) -> None:
         sock = self._sock
         if sock is None:
             return
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        self._loop.remove_writer(sock.fileno())
+        poller_of(self._loop).remove(sock.fileno())
         if code:
             self._on_refused(code)
         else:
@@ -137,7 +153,8 @@ class Dial:
         self._finish(sock, None)
 
     def _reached_itself(self, sock: socket.socket) -> bool:
-        if self._port < EPHEMERAL_PORTS:
+        # Only where the port we dial is one the kernel might choose for our side.
+        if not FIRST_LOCAL_PORT <= self._port <= LAST_LOCAL_PORT:
             return False
         here: tuple[str, int] = sock.getsockname()
         try:
@@ -192,15 +209,23 @@ class Dial:
     def _drop_socket(self) -> None:
         sock, self._sock = self._sock, None
         if sock is not None:
-            self._loop.remove_writer(sock.fileno())
+            poller_of(self._loop).forget(sock.fileno())
             sock.close()
 
 
-def dial(loop: asyncio.AbstractEventLoop, host: str, port: int, timeout: float, on_done: OnDone) -> Dial:
+def dial(
+    loop: asyncio.AbstractEventLoop,
+    host: str,
+    port: int,
+    timeout: float,
+    on_done: OnDone,
+    keep_alive: float = KEEPALIVE_IDLE,
+) -> Dial:
     """Start connecting to `host:port`; a timeout of 0 leaves it to the kernel to give up.
 
+    keep_alive: seconds of silence before the kernel asks whether the server is still there; negative: never.
     `on_done` is called once, later, never from inside this call; not at all after `cancel`.
     """
-    attempt = Dial(loop, port, timeout, on_done)
+    attempt = Dial(loop, port, timeout, on_done, keep_alive)
     attempt.start(host)
     return attempt

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import select
-from collections import deque
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary, ref
 
@@ -23,6 +22,8 @@ log = logging.getLogger(__name__)
 
 READABLE: Final = select.EPOLLIN
 WRITABLE: Final = select.EPOLLOUT
+URGENT: Final = select.EPOLLPRI
+"""Urgent bytes are behind what is to be read next; a read stops short of them."""
 PEER_ENDED: Final = select.EPOLLRDHUP
 """The peer's end has arrived, behind whatever is still to be read."""
 FAILED: Final = select.EPOLLERR
@@ -54,7 +55,7 @@ class Poller:
         self._on_ready: dict[int, OnReady] = {}
         self._removed: set[int] = set()
         self._dispatching = False
-        self._again: deque[tuple[int, OnReady, int]] = deque()
+        self._again: dict[int, tuple[OnReady, int]] = {}
         loop.add_reader(self._epoll.fileno(), self._on_events)
 
     def __len__(self) -> int:
@@ -92,12 +93,19 @@ class Poller:
             self._removed.add(fd)
 
     def again(self, fd: int, events: int) -> None:
-        """Call what watches `fd` once more, soon, as if `events` had come: who is not done lets others go first."""
+        """Call what watches `fd` once more, soon, as if `events` had come: who is not done lets others go first.
+
+        Asked for twice before that, it comes once, with the later `events`.
+        """
         if not self._again:
             loop = self._loop()
             assert loop is not None, "called without a loop"
             loop.call_soon(self._on_turn)
-        self._again.append((fd, self._on_ready[fd], events))
+        self._again[fd] = self._on_ready[fd], events
+
+    def look(self) -> None:
+        """Deal with what is there now, as if the loop had come to it. Not from inside `on_ready`."""
+        self._on_events()
 
     def close(self) -> None:
         """Watch nothing any more."""
@@ -112,20 +120,22 @@ class Poller:
         on_ready, removed = self._on_ready, self._removed
         self._dispatching = True
         for fd, events in self._poll(0, MAX_EVENTS_PER_WAKE):
-            if fd in removed or fd not in on_ready:
+            if removed and fd in removed:
                 continue
             try:
                 on_ready[fd](events)
             except Exception:
-                log.exception("an event was lost by a bug of streamlb")
+                # Nobody watches it: a copy of a forgotten one is still open.
+                if fd in on_ready or fd in removed:
+                    log.exception("an event was lost by a bug of streamlb")
         self._dispatching = False
         if removed:
             removed.clear()
 
     def _on_turn(self) -> None:
         """The turns that were asked for so far; who asks meanwhile comes the next time."""
-        turns, self._again = self._again, deque()
-        for fd, on_ready, events in turns:
+        turns, self._again = self._again, {}
+        for fd, (on_ready, events) in turns.items():
             # Whoever has the number by now is another one, unless it is the very same callable.
             if self._on_ready.get(fd) is not on_ready:
                 continue

@@ -22,22 +22,32 @@ _BODIES: Final = {
     502: b"Bad Gateway",
     504: b"Gateway Timeout",
 }
-_WITH_TYPE: Final = frozenset({400, 404, 408, 414, 413, 417, 431, 501, 503, 505})
+_WITH_TYPE: Final = frozenset({301, 302, 307, 308, 400, 404, 408, 414, 413, 417, 421, 431, 501, 503, 505})
 
 
-def render_answer(status: int, method: bytes = b"GET", *, close: bool, cookies: list[bytes] | None = None) -> bytes:
+def render_answer(
+    status: int,
+    method: bytes = b"GET",
+    *,
+    close: bool,
+    cookies: list[bytes] | None = None,
+    location: bytes = b"",
+    body: bytes = b"",
+) -> bytes:
     """A complete local answer, without its body when `method` is HEAD.
 
-    cookies: Set-Cookie values of a pick that was made before the server failed.
+    cookies: Set-Cookie values of a pick that was made before the server failed. location: where to go instead.
+    body: what to say, if that is not what the status says.
     """
     reason = HTTPStatus(status).phrase.encode()
-    body = _BODIES.get(status) or b"%d %s\n" % (status, reason)
+    body = body or _BODIES.get(status) or b"%d %s\n" % (status, reason)
     return b"".join(
         (
             b"HTTP/1.1 %d %s\r\n" % (status, reason),
             _TEXT if status in _WITH_TYPE else b"",
             b"Content-Length: %d\r\n" % len(body),
             b"Date: " + formatdate(usegmt=True).encode() + b"\r\n",
+            b"Location: " + location + b"\r\n" if location else b"",
             *(b"Set-Cookie: " + cookie + b"\r\n" for cookie in cookies or ()),
             b"Connection: close\r\n" if close else b"",
             b"\r\n",

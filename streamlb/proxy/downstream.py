@@ -40,6 +40,7 @@ _RESET: Final = struct.pack("ii", 1, 0)
 class Downstream(asyncio.Protocol):
     """A client's connection. It serves one exchange at a time; `busy` says whether one is under way.
 
+    options: those of its TLS handshake, by name; empty in the clear.
     body: of the request under way, until its last byte was read.
     ending: nothing more is read as a request. eof: the client has shut its side. last: no request follows this one.
     upload: the way past the transport of what the client says.
@@ -47,6 +48,7 @@ class Downstream(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_client",
         "_forwarder",
         "_inbox",
         "_looping",
@@ -63,15 +65,18 @@ class Downstream(asyncio.Protocol):
         "entry",
         "eof",
         "last",
+        "options",
         "transport",
         "upload",
         "upstream_full",
         "write_blocked",
     )
 
-    def __init__(self, entry: HttpEntry) -> None:
+    def __init__(self, entry: HttpEntry, client: str = "", options: str = "") -> None:
         # connection
         self.entry = entry
+        self.options = options
+        self._client = client
         self.transport = cast("asyncio.Transport", None)
         self.due_at = NEVER
         self.ending = False
@@ -97,8 +102,8 @@ class Downstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("peername")
-        self._reader = HeadReader(self.entry, str(client_ip(peer)) if peer else "0.0.0.0")
+        peer = None if self._client else transport.get_extra_info("peername")
+        self._reader = HeadReader(self.entry, str(client_ip(peer)) if peer else self._client or "0.0.0.0")
         self.entry.opened(self)
         self._opened_at = self.entry.clock.now
         self.due_at = self.entry.clock.after(self.entry.idle_timeout)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from streamlb.proxy.pool import Dialling
     from streamlb.proxy.replay import Replay
     from streamlb.proxy.upstream import Upstream
+    from streamlb.routing.router import Route
     from streamlb.runtime.limits import Limits, Override
     from streamlb.wire.message import RequestHead, ResponseHead
 
@@ -106,9 +107,9 @@ class Forwarder:
         self._want = want = Selection(head.fields.cookie, b"", head)
         table = self._entry.table
         route = table.route(head) if table is not None else None
-        if route is None:
-            self._answer(404)
+        if (route is None or route.redirect is not None or self.client.options) and self._is_answered(route):
             return
+        assert route is not None
         self._service = route.service
         self._override = route.limits
         server = route.service.pick(want)
@@ -116,6 +117,22 @@ class Forwarder:
             self._wait()
         else:
             self._begin(server, data)
+
+    def _is_answered(self, route: Route | None) -> bool:
+        """Answer what needs no server, or has none."""
+        entry, head, options = self._entry, self._head, self.client.options
+        if options and entry.misdirects(options, head.host, route):
+            self._answer(421)
+        elif route is None and entry.is_for_tls_only:
+            self._answer(400, body=b"this port speaks HTTPS\n")
+        elif route is None:
+            self._answer(404)
+        elif route.redirect is not None:
+            location = route.redirect.location(head, head.target)
+            self._answer(route.redirect.status(head.method), location=location)
+        else:
+            return False
+        return True
 
     def _begin(self, server: Server, data: bytes) -> None:
         """The first server is picked; `data` is what there is of the body."""
@@ -415,11 +432,13 @@ class Forwarder:
             self._leave_server()
             self.client.cut()
 
-    def _answer(self, status: int) -> None:
+    def _answer(self, status: int, *, location: bytes = b"", body: bytes = b"") -> None:
         """A local answer; the client's connection survives it where the request was read to its end."""
         keep = self._exchange.keeps_client and not self._entry.live.draining
         cookies = self._want.cookies if status in (502, 504) else None
-        self.client.transport.write(render_answer(status, self._head.method, close=not keep, cookies=cookies))
+        method = self._head.method
+        answer = render_answer(status, method, close=not keep, cookies=cookies, location=location, body=body)
+        self.client.transport.write(answer)
         self._exchange.client_keeps = keep
         self._end()
 

@@ -79,6 +79,7 @@ class HeadReader:
             fields.managed,
             append=not options.not_append_x_forwarded_for,
             schemes=options.add_x_forwarded_scheme_headers,
+            secure=self._entry.is_secure,
         )
         fields.upstream_rest = b"".join((fields.kept, forwarded, b"\r\n"))
         fields.upstream_block = b"".join(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from streamlb.config.static import EntryPoint
     from streamlb.errors import DownstreamError, UpstreamError
     from streamlb.proxy.live import Live
-    from streamlb.routing.router import HttpTable
+    from streamlb.routing.router import HttpTable, Route
     from streamlb.runtime.snapshot import World
 
 UNREAD_TIMEOUT: Final = 180.0
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 class HttpEntry:
     """One HTTP entry point of one worker; called, it makes the protocol of a new connection.
 
+    is_secure: this is its side for clients that come over TLS.
     gone: requests whose clients left before they had the answer; nobody gets the 499 these would be answered with.
     head_timeout: seconds for a whole head. read_timeout, write_timeout: seconds between two pieces of a request's
     body, of an answer the client takes. idle_timeout: seconds between requests. NEVER is no limit.
@@ -56,6 +57,7 @@ class HttpEntry:
         "gone",
         "head_timeout",
         "idle_timeout",
+        "is_secure",
         "live",
         "loop",
         "max_age",
@@ -72,10 +74,13 @@ class HttpEntry:
         "write_timeout",
     )
 
-    def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop, live: Live) -> None:
+    def __init__(
+        self, world: World, name: str, loop: asyncio.AbstractEventLoop, live: Live, *, is_secure: bool = False
+    ) -> None:
         # worker
         self._world = world
         self.name = name
+        self.is_secure = is_secure
         self.loop = loop
         self.live = live
         self.clock = Clock(loop)
@@ -102,14 +107,28 @@ class HttpEntry:
         self.max_age = options.transport.keep_alive_max_time
         self.wears_out = bool(self.max_requests or self.max_age)
 
-    def __call__(self) -> Downstream:
-        return Downstream(self)
+    def __call__(self, client: str = "", options: str = "") -> Downstream:
+        """client: its address, if the transport does not know it. options: those of its TLS handshake, by name."""
+        return Downstream(self, client, options)
 
     @property
     def table(self) -> HttpTable | None:
         """The routers of this moment; read once per request."""
         table = self._world.runtime.entry_points.get(self.name)
-        return table.http if table is not None else None
+        if table is None:
+            return None
+        return table.https if self.is_secure else table.http
+
+    @property
+    def is_for_tls_only(self) -> bool:
+        """Whether HTTP was spoken where only HTTPS is."""
+        table = self._world.runtime.entry_points.get(self.name)
+        return not self.is_secure and table is not None and table.http is None and table.https is not None
+
+    def misdirects(self, options: str, host: bytes, route: Route | None) -> bool:
+        """Whether a request may not come over a connection whose handshake was held to these TLS options."""
+        table = self._world.runtime.entry_points.get(self.name)
+        return table is not None and table.plan.misdirects(options, host, route)
 
     def trusts(self, peer: str) -> bool:
         """Whether the forwarding fields of this client are believed."""

@@ -2,7 +2,8 @@
 
 What lives here: the two pumps of a conversation and what a worker's pumps share. What must not: routing, dialling,
 and the rules of ending (`session/relay.py`). Called by `tcp.py`.
-One callback per event, one chunk per callback: no conversation can keep the loop from the others.
+One callback per event and a chunk per turn: no conversation can keep the loop from the others. Both sockets are watched
+for changes only (epoll(7), "edge-triggered"): what is there is read until it is known to be gone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import struct
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
+from streamlb.net.outgoing import count_untaken
+from streamlb.net.poller import FAILED, ON_CHANGE, OVER, PEER_ENDED, READABLE, URGENT, WRITABLE, poller_of
 from streamlb.net.splice import PipePool
 from streamlb.session.relay import MAX_PENDING, Relay, Verdict
 
@@ -35,6 +38,9 @@ BULK = 512 * 1024
 """Bytes in consecutive large reads after which a direction is spliced."""
 MAX_SMALL_FILLS = 32
 """Consecutive small splices after which a direction is copied again and its pipe goes back."""
+
+WATCHED = READABLE | URGENT | PEER_ENDED | ON_CHANGE
+LAST_OR_URGENT = URGENT | PEER_ENDED | FAILED | OVER
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 NOT_SPLICEABLE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP})
@@ -64,12 +70,13 @@ class PumpsOwner(Protocol):
 
 
 class Workshop:
-    """What all pumps of one worker share: the buffer a chunk passes through within one callback, and the pipes."""
+    """What the pumps of one worker share: the poller, the buffer a chunk passes through in a callback, the pipes."""
 
-    __slots__ = ("chunk", "pipes")
+    __slots__ = ("chunk", "pipes", "poller")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # process
+        self.poller = poller_of(loop)
         self.chunk = memoryview(bytearray(CHUNK))
         self.pipes = PipePool()
 
@@ -81,26 +88,32 @@ def workshop(loop: asyncio.AbstractEventLoop) -> Workshop:
     """The workshop of this loop. Never shared between loops: a chunk in it belongs to one client."""
     found = _workshops.get(loop)
     if found is None:
-        found = _workshops[loop] = Workshop()
+        found = _workshops[loop] = Workshop(loop)
     return found
 
 
 class Pump:
-    """One direction: reads `source`, writes `target`.
+    """One direction: reads `source`, writes `target`. It gets the events of its source, hence also those that tell the
+    other direction, whose target that is, that it may write.
 
     _rest: bytes copied that the target has not taken. With a pipe, those bytes are in the pipe and `_rest` is empty.
+    _unread: the kernel may hold bytes, or the end, of which no event will tell again.
+    _until_dry: a short read proves nothing any more, since the end or urgent bytes have come in.
+    _blocked: the target takes no more; an event will tell when it does.
+    _is_plain: nothing stands in the way of copying: reading is wanted, and there is no pipe.
     _large: bytes of consecutive large reads; with a pipe, the number of consecutive small ones.
     """
 
     __slots__ = (
+        "_blocked",
         "_chunk",
         "_direction",
+        "_is_plain",
         "_large",
-        "_loop",
         "_may_splice",
         "_owner",
         "_pipe",
-        "_reading",
+        "_poller",
         "_recv_into",
         "_rest",
         "_send",
@@ -108,9 +121,14 @@ class Pump:
         "_taps",
         "_target",
         "_target_socket",
-        "_writing",
+        "_unread",
+        "_until_dry",
+        "_watched",
         "moved",
+        "other",
     )
+
+    other: Pump
 
     def __init__(
         self,
@@ -122,7 +140,7 @@ class Pump:
     ) -> None:
         # conversation
         self._owner = owner
-        self._loop = owner.loop
+        self._poller = owner.workshop.poller
         self._chunk = owner.workshop.chunk
         self._direction = direction
         self._source = source.fileno()
@@ -135,21 +153,30 @@ class Pump:
         self._rest = bytearray()
         self._pipe: Pipe | None = None
         self._large = 0
-        self._reading = False
-        self._writing = False
+        self._unread = False
+        self._until_dry = False
+        self._blocked = False
+        self._is_plain = True
+        self._watched = 0
         self.moved = 0
 
-    # --- copying ----------------------------------------------------------------------------------------------
+    # --- events -----------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        self._reading = True
-        self._loop.add_reader(self._source, self._on_readable)
+    def watch(self) -> None:
+        """Have the source's events reported from now on, and what is there already."""
+        self._watched = WATCHED
+        self._poller.add(self._source, WATCHED, self.on_ready)
 
-    def prime(self) -> None:
-        """Read without being told to: who speaks first has mostly spoken by now."""
-        self._on_readable()
+    def watch_for_room(self) -> None:
+        """The source is also the other direction's target: report room for writing as well, once for all."""
+        if not self._watched & WRITABLE:
+            self._watched = WATCHED | WRITABLE
+            self._poller.modify(self._source, self._watched)
 
-    def _on_readable(self) -> None:
+    def on_ready(self, events: int) -> None:
+        """Copy a chunk, in the plain case."""
+        if not (events == READABLE and self._is_plain) and not self._may_copy(events):
+            return
         try:
             count = self._recv_into(self._chunk)
         except BlockingIOError:
@@ -177,24 +204,79 @@ class Pump:
         if sent != count:
             self._rest += chunk[sent:]
             self._direction.on_pending(count - sent)
-            self._settle()
+            self._wait_for_room()
         if count >= LARGE:
-            self._large += count
-            if self._large >= BULK:
-                self._upgrade()
+            self._on_large(count)
         else:
             self._large = 0
+        if self._until_dry and count < CHUNK:
+            self.on_ready(READABLE)
 
-    def _on_writable(self) -> None:
+    def _may_copy(self, events: int) -> bool:
+        """See to all that is not plain; whether a chunk may be copied after that."""
+        if events & WRITABLE:
+            if self.other._blocked and not self.other._on_room():
+                return False
+            if events == WRITABLE:
+                return False
+        if events & LAST_OR_URGENT:
+            self._until_dry = True
+        self._unread = not self._direction.wants_read
+        if self._unread:
+            if events & FAILED:
+                # Nothing is read now, or never again; the other side shall know all the same.
+                self._owner.abort()
+            return False
+        if self._pipe is not None:
+            self._shovel(self._pipe)
+            return False
+        return True
+
+    def _on_large(self, count: int) -> None:
+        self._large += count
+        if self._large >= BULK:
+            self._upgrade()
+        # A read that did not fill the chunk has emptied the kernel's queue, and whatever comes later is told of.
+        if count == CHUNK:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Read on, in another turn: no event will tell that there is more."""
+        self._unread = True
+        if self._direction.wants_read:
+            self._poller.again(self._source, READABLE)
+
+    def _settle(self) -> None:
+        self._is_plain = self._pipe is None and self._direction.wants_read
+
+    # --- copying ----------------------------------------------------------------------------------------------
+
+    def _wait_for_room(self) -> None:
+        self._settle()
+        if not self._blocked:
+            self._blocked = True
+            self.other.watch_for_room()
+
+    def _on_room(self) -> bool:
+        """The target takes something again; whether the conversation goes on."""
+        self._blocked = False
+        if self._pipe is not None:
+            return self._pour(self._pipe) and self._resume()
         try:
             sent = self._send(self._rest)
         except BlockingIOError:
-            return
+            sent = 0
         except OSError:
-            self._act(self._direction.on_target_lost())
-            return
+            return self._act(self._direction.on_target_lost())
         del self._rest[:sent]
-        self._act(self._direction.on_written(sent))
+        if self._rest:
+            self._blocked = True
+        return self._act(self._direction.on_written(sent)) and self._resume()
+
+    def _resume(self) -> bool:
+        if self._unread:
+            self._go_on()
+        return True
 
     def _feed_taps(self, chunk: memoryview) -> None:
         for tap in self._taps:
@@ -208,70 +290,66 @@ class Pump:
     def _upgrade(self) -> None:
         """Splice from now on, if there is a pipe to be had. Bytes still held are written first."""
         self._large = 0
-        if not self._may_splice or self._rest or not self._reading:
-            return
-        self._pipe = self._owner.workshop.pipes.take()
-        if self._pipe is not None:
-            self._direction.limit = 1
-            self._loop.add_reader(self._source, self._on_spliceable)
+        if self._may_splice and not self._rest:
+            self._pipe = self._owner.workshop.pipes.take()
+            if self._pipe is not None:
+                self._direction.limit = 1
+                self._settle()
 
     def _downgrade(self) -> None:
         """Copy again. The pipe is empty."""
         self._release_pipe()
         self._large = 0
         self._direction.limit = MAX_PENDING
-        if self._reading:
-            self._loop.add_reader(self._source, self._on_readable)
-        if self._writing:
-            self._loop.add_writer(self._target, self._on_writable)
+        self._settle()
 
-    def _on_spliceable(self) -> None:
-        pipe = self._pipe
-        assert pipe is not None, "spliced without a pipe"
+    def _shovel(self, pipe: Pipe) -> None:
+        """Move what is there, by turns of a pipe, until the source is dry or the target full."""
         try:
             count = pipe.fill(self._source)
         except BlockingIOError:
+            self._unread = False
             return
         except OSError as error:
             if error.errno in NOT_SPLICEABLE:
                 self._may_splice = False
                 self._downgrade()
+                self._go_on()
             else:
                 self._act(self._direction.on_source_lost())
             return
         if not count:
             self._end()
             return
+        self._unread = True
         self.moved += count
         self._direction.on_pending(count)
-        if not self._pour(pipe):
+        if not self._pour(pipe) or self._direction.pending:
             return
         if count >= LARGE:
             self._large = 0
-            return
-        self._large += 1
-        if self._large >= MAX_SMALL_FILLS and not self._direction.pending:
-            self._downgrade()
-
-    def _on_pourable(self) -> None:
-        assert self._pipe is not None, "poured without a pipe"
-        self._pour(self._pipe)
+        else:
+            self._large += 1
+            if self._large >= MAX_SMALL_FILLS:
+                self._downgrade()
+        self._go_on()
 
     def _pour(self, pipe: Pipe) -> bool:
-        """Write what the pipe holds; whether the conversation goes on."""
+        """Write what the pipe holds, until the target takes no more; whether the conversation goes on."""
         direction = self._direction
+        sent = 0
         try:
-            sent = pipe.pour(self._target)
+            while pipe.held:
+                sent += pipe.pour(self._target)
         except BlockingIOError:
-            sent = 0
+            self._wait_for_room()
         except OSError as error:
-            if error.errno in NOT_SPLICEABLE:
-                self._rest += pipe.drain()
-                self._may_splice = False
-                self._downgrade()
-                sent = 0
-            else:
+            if error.errno not in NOT_SPLICEABLE:
                 return self._act(direction.on_target_lost())
+            self._rest += pipe.drain()
+            self._may_splice = False
+            self._downgrade()
+            self._wait_for_room()
         return self._act(direction.on_written(sent))
 
     def _release_pipe(self) -> None:
@@ -303,30 +381,9 @@ class Pump:
             self._owner.on_half_closed()
         return True
 
-    def _settle(self) -> None:
-        """Watch exactly what the relay wants watched."""
-        direction = self._direction
-        if direction.wants_read is not self._reading:
-            self._reading = not self._reading
-            if not self._reading:
-                self._loop.remove_reader(self._source)
-            else:
-                self._loop.add_reader(self._source, self._on_spliceable if self._pipe else self._on_readable)
-        if direction.wants_write is not self._writing:
-            self._writing = not self._writing
-            if not self._writing:
-                self._loop.remove_writer(self._target)
-            else:
-                self._loop.add_writer(self._target, self._on_pourable if self._pipe else self._on_writable)
-
     def stop(self) -> None:
         """Watch nothing and hold nothing."""
-        if self._reading:
-            self._reading = False
-            self._loop.remove_reader(self._source)
-        if self._writing:
-            self._writing = False
-            self._loop.remove_writer(self._target)
+        self._poller.forget(self._source)
         self._release_pipe()
         for tap in self._taps:
             tap.abort()
@@ -355,19 +412,26 @@ class Pumps:
         self._upstream = upstream
         self._owner: PumpsOwner | None = owner
         relay = self._relay = Relay()
-        self._up = Pump(self, relay.a_to_b, downstream, upstream, taps)
-        self._down = Pump(self, relay.b_to_a, upstream, downstream)
+        up = self._up = Pump(self, relay.a_to_b, downstream, upstream, taps)
+        down = self._down = Pump(self, relay.b_to_a, upstream, downstream)
+        up.other, down.other = down, up
 
     @property
     def moved(self) -> int:
         """Bytes read from both sides."""
         return self._up.moved + self._down.moved
 
+    def count_progress(self) -> int:
+        """A number that grows with every byte that is read from one side or taken by the other. Asks the kernel."""
+        pending = self._relay.a_to_b.pending + self._relay.b_to_a.pending
+        untaken = count_untaken(self._downstream.fileno()) + count_untaken(self._upstream.fileno())
+        return 3 * self.moved - 2 * pending - untaken
+
     def start(self) -> None:
-        """Watch both sides, beginning with what the client has already said."""
-        self._up.start()
-        self._down.start()
-        self._up.prime()
+        """Move what the client has already said, and watch both sides."""
+        self._up.watch()
+        self._down.watch()
+        self._up.on_ready(READABLE)
 
     def on_half_closed(self) -> None:
         if self._owner is not None:
@@ -383,7 +447,7 @@ class Pumps:
         self._downstream.close()
         self._upstream.close()
         # No circle stays behind: the memory of a conversation is free at once, without a collection.
-        del self._up, self._down
+        del self._up.other, self._down.other, self._up, self._down
         self._relay.dissolve()
         owner.on_end()
 

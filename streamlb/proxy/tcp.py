@@ -7,10 +7,10 @@ has just come in is (whoever calls `serve`). Specified by Traefik's TCP routers.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING
 
 from streamlb.errors import Retry
-from streamlb.net.address import client_ip
 from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.clock import Clock
 from streamlb.proxy.pump import workshop
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
     from streamlb.balance.selection import Server
     from streamlb.errors import UpstreamError
+    from streamlb.net.address import IPAddress
+    from streamlb.proxy.arrival import Arrival
     from streamlb.proxy.live import Live
     from streamlb.routing.router import Route
+    from streamlb.runtime.gates import Gate
     from streamlb.runtime.snapshot import World
     from streamlb.wire.proxy_protocol import Endpoint
 
@@ -34,9 +37,9 @@ LOG_INTERVAL = 10.0
 
 
 class TcpEntry:
-    """The TCP side of one entry point in one worker."""
+    """The TCP side of one entry point in one worker. refused: connections, by router and middleware."""
 
-    __slots__ = ("_throttle", "_world", "clock", "live", "loop", "mirrors", "name", "workshop")
+    __slots__ = ("_throttle", "_world", "clock", "live", "loop", "mirrors", "name", "refused", "workshop")
 
     def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop, live: Live) -> None:
         # process
@@ -47,27 +50,49 @@ class TcpEntry:
         self.workshop = workshop(loop)
         self.clock = Clock(loop)
         self.mirrors = TcpMirrors(loop, self.clock)
+        self.refused: Counter[tuple[str, str]] = Counter()
         self._throttle = Throttle(LOG_INTERVAL)
 
-    def accept(self, sock: socket.socket, peer: Any) -> bool:
-        """Serve an accepted connection; False, and the socket stays the caller's, if no TCP router wants it."""
-        runtime = self._world.runtime
-        table = runtime.entry_points.get(self.name)
-        if table is None or table.tcp is None:
-            return False
-        client = client_ip(peer)
-        route = table.tcp.route(client)
+    def accept(self, sock: socket.socket, arrival: Arrival) -> bool:
+        """Serve a connection in the clear; False, and the socket stays the caller's, if no TCP router wants it."""
+        table = self._world.runtime.entry_points.get(self.name)
+        route = table.tcp.route(arrival) if table is not None and table.tcp is not None else None
         if route is None:
             return False
-        self.serve(sock, route, (client, peer[1]))
+        self.serve(sock, route, arrival.source, arrival.destination)
         return True
 
-    def serve(self, sock: socket.socket, route: Route, source: Endpoint, destination: Endpoint | None = None) -> None:
+    def serve(
+        self,
+        sock: socket.socket,
+        route: Route,
+        source: Endpoint,
+        destination: Endpoint | None = None,
+        *,
+        is_postgres: bool = False,
+    ) -> None:
         """Serve a connection that `route` takes; the socket is ours from now on.
 
         source: the client, as a PROXY header says or the kernel. destination: what a PROXY header says it connected to.
+        is_postgres: it has asked for TLS in PostgreSQL's way, and was told to go ahead.
         """
-        TcpConversation(self, sock, route.name, route.service, source, destination).begin()
+        if route.gates is None or self._admits(route, source[0]):
+            TcpConversation(self, sock, route, source, destination, is_postgres).begin()
+        else:
+            sock.close()
+
+    def _admits(self, route: Route, client: IPAddress) -> bool:
+        """Whether the middlewares of a router let a client in."""
+        gate: Gate | None = route.gates.admit(client)
+        if gate is None:
+            return True
+        self.refused[route.name, gate.name] += 1
+        count = self._throttle.admit((route.name, gate.name), self.loop.time())
+        if count:
+            log.warning(
+                "router %s: middleware %s refused %s: %s%s", route.name, gate.name, client, gate.reason, often(count)
+            )
+        return False
 
     def failed(self, server: Server, error: UpstreamError) -> None:
         """A server could not be reached; for want of our own resources it is not to blame."""

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Selection
 from streamlb.errors import Retry
-from streamlb.net.dial import dial
+from streamlb.net.poller import PEER_ENDED, READABLE
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.pump import Pumps, reset_on_close
+from streamlb.proxy.tcp_dialling import local_endpoint, reach
+from streamlb.runtime.limits import ANY_TIME
 
 if TYPE_CHECKING:
     from streamlb.balance.queue import Queue
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from streamlb.errors import UpstreamError
     from streamlb.net.dial import Dial
     from streamlb.proxy.tcp import TcpEntry
+    from streamlb.proxy.tcp_dialling import Reaching
+    from streamlb.routing.router import Route
+    from streamlb.runtime.gates import Gates
+    from streamlb.runtime.reach import Reach
     from streamlb.wire.proxy_protocol import Endpoint
 
 log = logging.getLogger(__name__)
@@ -32,31 +38,38 @@ MAX_ATTEMPTS = 10
 """Servers tried for one connection, and again as many of a fallback."""
 PATIENCE = 1.0
 """Seconds of dialling after which we begin to watch whether the client is still there; most dials are over before."""
-HALF_CLOSED_TIMEOUT = 3600.0
-"""Seconds without a byte after which a half-closed conversation is taken for a ghost."""
+LOOKS = 4
+"""How often the silence of a conversation is looked at within the time it may last."""
 
 
 class TcpConversation:
     """One client's connection: dialling, then pumping.
 
     source: the client's address, whoever told us; destination: what it connected to, None is what the socket says.
+    is_postgres: it was asked for TLS in PostgreSQL's way; passes_tls: the client's own TLS goes through to the server.
     server: the one being dialled or talked to; its `active` counts this conversation.
-    due_at: while dialling, when to begin watching the client; half-closed, when to look for signs of life.
+    due_at: while dialling, when to begin watching the client; then, when to look for signs of life.
+    silence: seconds there may be none, ANY_TIME for ever.
     """
 
     __slots__ = (
+        "_alive_at",
         "_attempts",
         "_client",
         "_destination",
         "_dial",
         "_dialled_at",
         "_entry",
-        "_moved",
+        "_gates",
+        "_is_postgres",
+        "_passes_tls",
+        "_progress",
         "_pumps",
         "_queue",
         "_router",
         "_server",
         "_service",
+        "_silence",
         "_source",
         "_want",
         "_watching",
@@ -67,27 +80,33 @@ class TcpConversation:
         self,
         entry: TcpEntry,
         client: socket.socket,
-        router: str,
-        service: Node,
+        route: Route,
         source: Endpoint,
         destination: Endpoint | None = None,
+        is_postgres: bool = False,
     ) -> None:
+        # snapshot
+        self._router = route.name
+        self._service: Node = route.service
+        self._gates: Gates | None = route.gates
         # conversation
         self._entry = entry
         self._client = client
-        self._router = router
-        self._service = service
         self._source = source
         self._destination = destination
+        self._is_postgres = is_postgres
+        self._passes_tls = is_postgres and route.tls is not None and route.tls.passthrough
         self._want = Selection(b"", source[0].packed)
         self._attempts = 0
         self._server: Server | None = None
-        self._dial: Dial | None = None
+        self._dial: Dial | Reaching | None = None
         self._dialled_at = 0.0
         self._queue: Queue | None = None
         self._watching = False
         self._pumps: Pumps | None = None
-        self._moved = 0
+        self._silence = ANY_TIME
+        self._progress = 0
+        self._alive_at = 0.0
         self.due_at = NEVER
 
     # --- dialling ---------------------------------------------------------------------------------------------
@@ -97,6 +116,7 @@ class TcpConversation:
         if server is None and not self._wait():
             self._entry.gave_up(self._router, self._service.name, full=self._want.queue is not None)
             self._client.close()
+            self._leave_gates()
             return
         if server is not None:
             self._start_dial(server)
@@ -137,8 +157,12 @@ class TcpConversation:
         server.state.total += 1
         if server.state.latency is not None:
             self._dialled_at = self._entry.loop.time()
-        timeout = server.state.transport.dial_timeout
-        self._dial = dial(self._entry.loop, server.host, server.port, timeout, self._on_dialled)
+        # What the client asked us, we ask the server: before its own ClientHello goes through, or before ours.
+        asks = self._is_postgres and (self._passes_tls or bool(server.tls_name))
+        self._dial = reach(self._entry.loop, server, self._introduction, self._on_dialled, asks_postgres=asks)
+
+    def _introduction(self) -> tuple[Endpoint, Endpoint | None]:
+        return self._source, self._destination or local_endpoint(self._client)
 
     def on_due(self) -> None:
         self.due_at = NEVER
@@ -149,9 +173,9 @@ class TcpConversation:
             self._look_for_life(self._pumps)
         elif self._dial is not None:
             self._watching = True
-            self._entry.loop.add_reader(self._client.fileno(), self._on_early)
+            self._entry.workshop.poller.add(self._client.fileno(), READABLE | PEER_ENDED, self._on_early)
 
-    def _on_early(self) -> None:
+    def _on_early(self, _events: int) -> None:
         """The client spoke or left before a server was reached. What it said stays in the kernel."""
         try:
             self._client.recv(1, socket.MSG_PEEK)
@@ -166,7 +190,7 @@ class TcpConversation:
         self._entry.clock.forget(self)
         if self._watching:
             self._watching = False
-            self._entry.loop.remove_reader(self._client.fileno())
+            self._entry.workshop.poller.remove(self._client.fileno())
 
     def _on_dialled(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
         self._dial = None
@@ -189,8 +213,9 @@ class TcpConversation:
         if latency is not None:
             latency.add(self._entry.loop.time() - self._dialled_at)
         entry, orders = self._entry, self._want.mirrors
-        taps = entry.mirrors.open(orders, self._want.hash_key) if orders else ()
+        taps = entry.mirrors.open(orders, self._want.hash_key, self._introduction) if orders else ()
         self._pumps = Pumps(entry.loop, entry.workshop, self._client, sock, self, taps)
+        self._bound_silence(self._reach.idle)
         self._pumps.start()
 
     def _try_next(self, error: UpstreamError) -> None:
@@ -228,17 +253,40 @@ class TcpConversation:
 
     # --- pumping ----------------------------------------------------------------------------------------------
 
+    @property
+    def _reach(self) -> Reach:
+        assert self._server is not None, "no server was reached"
+        reach: Reach = self._server.limits
+        return reach
+
+    def _bound_silence(self, seconds: float) -> None:
+        """Give the conversation up when it is silent for so long from now on."""
+        self._silence = seconds
+        if seconds == ANY_TIME:
+            self.due_at = NEVER
+            return
+        clock = self._entry.clock
+        clock.watch(self)
+        self._alive_at = clock.after(0.0)
+        self.due_at = clock.after(seconds / LOOKS)
+
     def on_half_closed(self) -> None:
         """One side has finished; the other may take its time, but not for ever."""
-        self._entry.clock.watch(self)
-        self.due_at = self._entry.clock.after(HALF_CLOSED_TIMEOUT)
+        reach = self._reach
+        self._bound_silence(min(reach.idle, reach.half_closed))
 
     def _look_for_life(self, pumps: Pumps) -> None:
-        if pumps.moved == self._moved:
+        """Cut a conversation that has been silent for too long; never early, and at most one look late."""
+        clock = self._entry.clock
+        progress = pumps.count_progress()
+        if progress != self._progress:
+            self._progress = progress
+            self._alive_at = clock.now
+        if clock.now - self._alive_at >= self._silence:
             pumps.abort()
             return
-        self._moved = pumps.moved
-        self.due_at = self._entry.clock.after(HALF_CLOSED_TIMEOUT)
+        left = self._alive_at + self._silence - clock.now
+        self.due_at = clock.now + min(left, self._silence / LOOKS)
 
     def on_end(self) -> None:
         """Both sockets are closed."""
@@ -246,7 +294,13 @@ class TcpConversation:
         server, self._server = self._server, None
         if server is not None:
             server.leave()
+        self._leave_gates()
         self._entry.live.discard(self)
+
+    def _leave_gates(self) -> None:
+        gates, self._gates = self._gates, None
+        if gates is not None:
+            gates.leave(self._source[0])
 
     # --- as one of the live conversations ---------------------------------------------------------------------
 

@@ -12,10 +12,11 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from streamlb.balance.selection import Selection
-from streamlb.net.dial import dial
+from streamlb.net.poller import READABLE, WRITABLE, poller_of
 from streamlb.observe.throttle import Throttle
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.pump import reset_on_close, workshop
+from streamlb.proxy.tcp_dialling import reach
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from streamlb.errors import UpstreamError
     from streamlb.net.dial import Dial
     from streamlb.proxy.clock import Clock
+    from streamlb.proxy.tcp_dialling import Introduction, Reaching
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +43,13 @@ LOG_INTERVAL: Final = 10.0
 class TcpMirrors:
     """The copies of one entry point in one worker. sent, dropped: conversations copied to their end, or not."""
 
-    __slots__ = ("_throttle", "chunk", "clock", "copies", "dropped", "loop", "pending", "sent")
+    __slots__ = ("_throttle", "chunk", "clock", "copies", "dropped", "loop", "pending", "poller", "sent")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         # process
         self.loop = loop
         self.clock = clock
+        self.poller = poller_of(loop)
         self.chunk = workshop(loop).chunk
         self.copies: set[TcpMirror] = set()
         self.pending = 0
@@ -54,7 +57,7 @@ class TcpMirrors:
         self.dropped = 0
         self._throttle = Throttle(LOG_INTERVAL)
 
-    def open(self, orders: list[MirrorOrder], client: bytes = b"") -> tuple[TcpMirror, ...]:
+    def open(self, orders: list[MirrorOrder], client: bytes, introduction: Introduction) -> tuple[TcpMirror, ...]:
         """One copy for each order that can be followed."""
         opened = []
         for order in orders:
@@ -64,7 +67,7 @@ class TcpMirrors:
             elif len(self.copies) >= MAX_MIRRORS:
                 self.drop(order.name, "too many copies are under way")
             else:
-                opened.append(TcpMirror(self, order.name, server))
+                opened.append(TcpMirror(self, order.name, server, introduction))
         return tuple(opened)
 
     def drop(self, name: str, reason: str) -> None:
@@ -101,7 +104,7 @@ class TcpMirror:
         "name",
     )
 
-    def __init__(self, mirrors: TcpMirrors, name: str, server: Server) -> None:
+    def __init__(self, mirrors: TcpMirrors, name: str, server: Server, introduction: Introduction) -> None:
         # snapshot
         self._mirrors = mirrors
         self.name = name
@@ -117,8 +120,7 @@ class TcpMirror:
         server.state.active += 1
         server.state.total += 1
         mirrors.copies.add(self)
-        timeout = server.state.transport.dial_timeout
-        self._dial: Dial | None = dial(mirrors.loop, server.host, server.port, timeout, self._on_dialled)
+        self._dial: Dial | Reaching | None = reach(mirrors.loop, server, introduction, self._on_dialled)
 
     # --- what the client says: a tap --------------------------------------------------------------------------
 
@@ -158,7 +160,7 @@ class TcpMirror:
             self._fail(error.reason if error is not None else "not connected")
             return
         self._sock = sock
-        self._mirrors.loop.add_reader(sock.fileno(), self._on_readable)
+        self._mirrors.poller.add(sock.fileno(), READABLE, self._on_ready)
         self._settle(sock)
 
     def _hold(self, chunk: memoryview) -> None:
@@ -174,10 +176,7 @@ class TcpMirror:
         writing = bool(self._pending)
         if writing is not self._writing:
             self._writing = writing
-            if writing:
-                self._mirrors.loop.add_writer(sock.fileno(), self._on_writable)
-            else:
-                self._mirrors.loop.remove_writer(sock.fileno())
+            self._watch(sock)
         if not self._ending or writing:
             return
         if self._mute:
@@ -188,9 +187,21 @@ class TcpMirror:
         except OSError as error:
             self._fail(reason_of(error))
 
-    def _on_writable(self) -> None:
+    def _watch(self, sock: socket.socket) -> None:
+        events = (0 if self._mute else READABLE) | (WRITABLE if self._writing else 0)
+        self._mirrors.poller.modify(sock.fileno(), events)
+
+    def _on_ready(self, events: int) -> None:
         sock = self._sock
-        assert sock is not None
+        if self._mute and not events & WRITABLE:
+            self._fail("connection reset")
+            return
+        if events & WRITABLE and self._writing and sock is not None:
+            self._on_writable(sock)
+        if events & ~WRITABLE and not self._mute and self._sock is not None:
+            self._on_readable(self._sock)
+
+    def _on_writable(self, sock: socket.socket) -> None:
         sent = self._send(sock, self._pending)
         if not self._over:
             del self._pending[:sent]
@@ -206,10 +217,8 @@ class TcpMirror:
             self._fail(reason_of(error))
             return 0
 
-    def _on_readable(self) -> None:
+    def _on_readable(self, sock: socket.socket) -> None:
         """Throw the answer away."""
-        sock = self._sock
-        assert sock is not None
         try:
             count = sock.recv_into(self._mirrors.chunk)
         except BlockingIOError:
@@ -223,7 +232,7 @@ class TcpMirror:
             self._succeed()
         else:
             self._mute = True
-            self._mirrors.loop.remove_reader(sock.fileno())
+            self._watch(sock)
 
     # --- the end ----------------------------------------------------------------------------------------------
 
@@ -259,8 +268,7 @@ class TcpMirror:
             self._dial = None
         sock, self._sock = self._sock, None
         if sock is not None:
-            mirrors.loop.remove_reader(sock.fileno())
-            mirrors.loop.remove_writer(sock.fileno())
+            mirrors.poller.forget(sock.fileno())
             sock.close()
 
 

@@ -72,7 +72,7 @@ class UdpFlow(Flow):
         self.server: Server | None = None
         self.destination: Destination | None = None
         self.place: Place | None = None
-        self.sock: socket.socket | None = None
+        self.sock: socket.SocketType | None = None
         self.held: list[bytes] | None = None
 
 
@@ -104,10 +104,11 @@ class UdpCounters:
     flows: flows opened. evicted: flows that gave way to newer ones. refused: times a server was not there.
 
     Dropped, by reason. full: from new clients while there were `max_flows`. crowded: from a client with as many flows
-    as one may have. draining: came too late. unserved: no server to send to. occupied: all servers had their
-    `max_connections`. short: the machine had no socket left. busy: a socket's send buffer was full. waiting: too many
-    for a name that is looked up. failed: could not be sent for another reason. overrun: the kernel's doing, as nobody
-    read them in time. (None is ever cut short: every datagram that UDP can carry fits.)
+    as one may have. pressed: from new clients while more than half of the receive buffer was taken. draining: came too
+    late. unserved: no server to send to. occupied: all servers had their `max_connections`. short: the machine had no
+    socket left. busy: a socket's send buffer was full. waiting: too many for a name that is looked up. failed: could
+    not be sent for another reason. overrun: the kernel's doing, as nobody read them in time. (None is ever cut short:
+    every datagram that UDP can carry fits.)
     """
 
     __slots__ = (
@@ -120,6 +121,7 @@ class UdpCounters:
         "full",
         "occupied",
         "overrun",
+        "pressed",
         "refused",
         "short",
         "unserved",
@@ -128,7 +130,7 @@ class UdpCounters:
 
     def __init__(self) -> None:
         self.flows = self.evicted = self.refused = 0
-        self.full = self.crowded = self.draining = 0
+        self.full = self.crowded = self.pressed = self.draining = 0
         self.unserved = self.occupied = self.short = 0
         self.busy = self.waiting = self.failed = self.overrun = 0
 
@@ -156,7 +158,8 @@ class HoldingRoom:
 
 def destination_of(server: Server, loop: asyncio.AbstractEventLoop) -> Destination:
     """Where `server` is; kept with the server so that its name is looked up once for all flows."""
-    destination: Destination | None = server.pool
+    state = server.state
+    destination: Destination | None = state.pool
     if destination is None:
-        destination = server.pool = Destination(loop, server.host, server.port)
+        destination = state.pool = Destination(loop, server.host, server.port)
     return destination

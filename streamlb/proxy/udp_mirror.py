@@ -48,7 +48,7 @@ class UdpMirror:
         self.name = name
         self.server = server
         self.destination = destination
-        self.sock: socket.socket | None = None
+        self.sock: socket.SocketType | None = None
         self.held: list[bytes] | None = None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_network
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from streamlb.routing.pattern import searcher
@@ -46,6 +46,21 @@ class Request(Protocol):
         ...
 
 
+class Connection(Protocol):
+    """What a rule may ask of a TCP connection.
+
+    client: the peer's address. host: the server name of its ClientHello, lower case, without trailing dot, empty for
+    none. protocols: those its ALPN offers.
+    """
+
+    @property
+    def client(self) -> ClientAddress: ...
+    @property
+    def host(self) -> bytes: ...
+    @property
+    def protocols(self) -> tuple[bytes, ...]: ...
+
+
 T = TypeVar("T")
 
 if TYPE_CHECKING:
@@ -57,7 +72,7 @@ def compile_rule(rule: Rule) -> Test[Request]:
     return _compile(rule, _http_leaf)
 
 
-def compile_tcp(rule: Rule) -> Test[ClientAddress]:
+def compile_tcp(rule: Rule) -> Test[Connection]:
     """The test of a TCP router's rule."""
     return _compile(rule, _tcp_leaf)
 
@@ -124,8 +139,8 @@ def _http_leaf(matcher: Matcher) -> Test[Request]:
     return _HTTP[matcher.name](*matcher.values)
 
 
-def _tcp_leaf(matcher: Matcher) -> Test[ClientAddress]:
-    return client_in(matcher.values[0]) if matcher.name == "ClientIP" else lambda client: True
+def _tcp_leaf(matcher: Matcher) -> Test[Connection]:
+    return _TCP[matcher.name](*matcher.values)
 
 
 def _host(*values: str) -> Test[Request]:
@@ -201,9 +216,28 @@ def _query_regexp(key: str, pattern: str | None = None) -> Test[Request]:
     return lambda request: any(name == wanted and matches(value) for name, value in query_pairs(request.query))
 
 
-def _client_ip(value: str) -> Test[Request]:
+def _client_ip(value: str) -> Test[Any]:
     test = client_in(value)
-    return lambda request: test(request.client)
+    return lambda subject: test(subject.client)
+
+
+def _host_sni(value: str) -> Test[Connection]:
+    if value == "*":
+        return lambda connection: True
+    host = host_of(value)
+    if is_wildcard(host):
+        return lambda connection: wildcard_of(connection.host) == host
+    return lambda connection: connection.host == host
+
+
+def _host_sni_regexp(pattern: str) -> Test[Connection]:
+    matches = searcher(octets(pattern))
+    return lambda connection: matches(connection.host)
+
+
+def _alpn(value: str) -> Test[Connection]:
+    protocol = octets(value)
+    return lambda connection: protocol in connection.protocols
 
 
 _HTTP: dict[str, Callable[..., Test[Request]]] = {
@@ -217,6 +251,12 @@ _HTTP: dict[str, Callable[..., Test[Request]]] = {
     "HeaderRegexp": _header_regexp,
     "Query": _query,
     "QueryRegexp": _query_regexp,
+    "ClientIP": _client_ip,
+}
+_TCP: dict[str, Callable[..., Test[Connection]]] = {
+    "HostSNI": _host_sni,
+    "HostSNIRegexp": _host_sni_regexp,
+    "ALPN": _alpn,
     "ClientIP": _client_ip,
 }
 

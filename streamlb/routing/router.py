@@ -12,44 +12,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamlb.routing import rule as language
 from streamlb.routing import v2
-from streamlb.routing.matchers import (
-    ANY_HOST,
-    Request,
-    compile_rule,
-    compile_tcp,
-    host_of,
-    is_wildcard,
-    wildcard_of,
-)
+from streamlb.routing.matchers import ANY_HOST, compile_rule, compile_tcp, host_of, is_wildcard, wildcard_of
 from streamlb.routing.pattern import literal_ending
 from streamlb.routing.rule import And, Matcher, Not, Or, octets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from streamlb.routing.matchers import ClientAddress
     from streamlb.routing.rule import Rule
 
 
-class Route:
-    """Where a router leads: `name` of the router, `service` the node that picks a server.
-
-    limits: what the router says about timeouts, None for nothing; opaque here.
-    """
-
-    __slots__ = ("limits", "name", "service")
-
-    def __init__(self, name: str, service: Any, limits: Any = None) -> None:
-        self.name = name
-        self.service = service
-        self.limits = limits
-
-    def __repr__(self) -> str:
-        return f"Route({self.name})"
-
-
 class Router(NamedTuple):
-    """A router to be put into a table; `priority` 0 means the length of the rule, `syntax` is `v3` or `v2`."""
+    """A router to be put into a table; `priority` 0 means the length of the rule, `syntax` is `v3` or `v2`.
+
+    What nobody here looks at: limits, what the router says about timeouts; tls, what about TLS, None in the clear;
+    gates, what a TCP connection must get past; redirect, where requests are sent instead of to the service.
+    """
 
     name: str
     rule: str
@@ -57,6 +35,31 @@ class Router(NamedTuple):
     priority: int = 0
     syntax: str = "v3"
     limits: Any = None
+    tls: Any = None
+    gates: Any = None
+    redirect: Any = None
+
+
+class Route:
+    """Where a router leads: `name` of the router, `service` the node that picks a server; the rest as in `Router`.
+
+    hosts: the only ones it can match, see `hosts_of`. is_catch_all: a TCP router that takes what nobody else wants.
+    """
+
+    __slots__ = ("gates", "hosts", "is_catch_all", "limits", "name", "redirect", "service", "tls")
+
+    def __init__(self, router: Router, hosts: frozenset[bytes] | None = None, *, is_catch_all: bool = False) -> None:
+        self.name = router.name
+        self.service = router.service
+        self.limits = router.limits
+        self.tls = router.tls
+        self.gates = router.gates
+        self.redirect = router.redirect
+        self.hosts = hosts
+        self.is_catch_all = is_catch_all
+
+    def __repr__(self) -> str:
+        return f"Route({self.name})"
 
 
 def parse(text: str, protocol: str, syntax: str) -> Rule:
@@ -72,8 +75,8 @@ class _Entry(NamedTuple):
     route: Route
 
 
-class HttpTable:
-    """The HTTP routers of one entry point.
+class _Table:
+    """The routers of one protocol on one entry point.
 
     Routers that can only match certain hosts, wildcards or endings of hosts are found by host, the rest is tried in
     order; of the first matches the one of best rank wins, which is what trying all routers in order would find.
@@ -81,20 +84,20 @@ class HttpTable:
 
     __slots__ = ("_by_ending", "_by_host", "_longest", "_rest", "routes")
 
-    def __init__(self, routers: Iterable[Router] = ()) -> None:
+    def __init__(self, routers: Iterable[Router], protocol: str, compiled: Callable[[Rule], Callable[[Any], bool]]):
         by_host: dict[bytes, list[_Entry]] = {}
         by_ending: dict[bytes, list[_Entry]] = {}
         rest: list[_Entry] = []
         routes: list[Route] = []
-        for rank, (router, rule) in enumerate(in_order(routers, "http")):
-            route = Route(router.name, router.service, router.limits)
-            routes.append(route)
+        for rank, (router, rule) in enumerate(in_order(routers, protocol)):
             hosts = hosts_of(rule)
+            route = Route(router, hosts, is_catch_all=rule == _ANY_CONNECTION)
+            routes.append(route)
             if hosts is None:
-                rest.append(_Entry(rank, compile_rule(rule), route))
+                rest.append(_Entry(rank, None if route.is_catch_all else compiled(rule), route))
                 continue
             left = _without_host(rule)
-            entry = _Entry(rank, None if left is None else compile_rule(left), route)
+            entry = _Entry(rank, None if left is None else compiled(left), route)
             for host in hosts:
                 index = by_ending if is_wildcard(host) or is_ending(host) else by_host
                 index.setdefault(host, []).append(entry)
@@ -104,30 +107,39 @@ class HttpTable:
         self._longest = max(map(len, filter(is_ending, by_ending)), default=0)
         self._rest = tuple(rest)
 
-    def route(self, request: Request) -> Route | None:
-        """The first router by priority that matches; None is a 404."""
+    def route(self, subject: Any) -> Route | None:
+        """The first router by priority that matches; None is nobody. Hot."""
         best: Route | None = None
         best_rank = len(self.routes)
-        for rank, test, route in self._by_host.get(request.host, ()):
-            if test is None or test(request):
+        for rank, test, route in self._by_host.get(subject.host, ()):
+            if test is None or test(subject):
                 best = route
                 best_rank = rank
                 break
         if self._by_ending:
-            for key in self._keys(request.host):
+            for key in self._keys(subject.host):
                 for rank, test, route in self._by_ending.get(key, ()):
                     if rank > best_rank:
                         break
-                    if test is None or test(request):
+                    if test is None or test(subject):
                         best = route
                         best_rank = rank
                         break
         for rank, test, route in self._rest:
             if rank > best_rank:
                 break
-            if test is None or test(request):
+            if test is None or test(subject):
                 return route
         return best
+
+    def names(self, host: bytes) -> bool:
+        """Whether a router asks for this host, by its name or by a wildcard."""
+        return host in self._by_host or wildcard_of(host) in self._by_ending
+
+    @property
+    def takes_any(self) -> bool:
+        """Whether a router asks for no host in particular."""
+        return bool(self._rest or self._longest)
 
     def _keys(self, host: bytes) -> list[bytes]:
         """The wildcard of a host, and its endings that are not longer than any known."""
@@ -141,23 +153,22 @@ class HttpTable:
         return keys
 
 
-class TcpTable:
-    """The TCP routers of one entry point, in order."""
+class HttpTable(_Table):
+    """The HTTP routers of one entry point, those in the clear or those over TLS; asked with a `Request`."""
 
-    __slots__ = ("_entries", "routes")
+    __slots__ = ()
 
     def __init__(self, routers: Iterable[Router] = ()) -> None:
-        self._entries = tuple(
-            (compile_tcp(rule), Route(router.name, router.service)) for router, rule in in_order(routers, "tcp")
-        )
-        self.routes = tuple(route for _, route in self._entries)
+        super().__init__(routers, "http", compile_rule)
 
-    def route(self, client: ClientAddress) -> Route | None:
-        """The first router by priority that matches a connection from `client`."""
-        for test, route in self._entries:
-            if test(client):
-                return route
-        return None
+
+class TcpTable(_Table):
+    """The TCP routers of one entry point, those in the clear or those over TLS; asked with a `Connection`."""
+
+    __slots__ = ()
+
+    def __init__(self, routers: Iterable[Router] = ()) -> None:
+        super().__init__(routers, "tcp", compile_tcp)
 
 
 def priority_of(router: Router, rule: Rule) -> int:
@@ -181,10 +192,10 @@ def in_order(routers: Iterable[Router], protocol: str) -> list[tuple[Router, Rul
 def hosts_of(rule: Rule) -> frozenset[bytes] | None:
     """The only hosts, wildcards (`*.a.com`) and endings (`.a.com`) that a rule can match, None if it does not say."""
     match rule:
-        case Matcher("Host", values):
+        case Matcher("Host" | "HostSNI", values):
             hosts = frozenset(host_of(value) for value in values)
             return None if ANY_HOST in hosts else hosts
-        case Matcher("HostRegexp", (pattern,)):
+        case Matcher("HostRegexp" | "HostSNIRegexp", (pattern,)):
             ending = octets(literal_ending(pattern))
             return frozenset({ending}) if ending else None
         case And(operands):
@@ -196,6 +207,21 @@ def hosts_of(rule: Rule) -> frozenset[bytes] | None:
             return frozenset.union(*sets) if len(sets) == len(each) else None
         case Not() | Matcher():
             return None
+
+
+def asks_for_tls(rule: Rule) -> Matcher | None:
+    """The first matcher that asks for what only a TLS handshake tells."""
+    match rule:
+        case Matcher("HostSNI", values):
+            return None if ANY_HOST in map(host_of, values) else rule
+        case Matcher("HostSNIRegexp" | "ALPN"):
+            return rule
+        case Matcher():
+            return None
+        case Not(operand):
+            return asks_for_tls(operand)
+        case And(operands) | Or(operands):
+            return next(filter(None, map(asks_for_tls, operands)), None)
 
 
 def is_ending(host: bytes) -> bool:
@@ -222,7 +248,7 @@ def _is_in(host: bytes, others: frozenset[bytes]) -> bool:
 def _without_host(rule: Rule) -> Rule | None:
     """What is left to test once the host is known to be one of `hosts_of(rule)`; None is nothing."""
     match rule:
-        case Matcher("Host", values) if not any(host_of(value) == ANY_HOST for value in values):
+        case Matcher("Host" | "HostSNI", values) if not any(host_of(value) == ANY_HOST for value in values):
             return None
         case And(operands):
             left = [rest for operand in operands if (rest := _without_host(operand)) is not None]

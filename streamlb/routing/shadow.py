@@ -150,6 +150,8 @@ class _Search:
             yield term
         if kind == "Host":
             yield Term("Wildcard", wildcard_of(value))
+        elif kind == "HostSNI":
+            yield Term("SniWildcard", wildcard_of(value))
         if kind in ("Host", "Wildcard"):
             yield Term("AnyHost", b"*")
         elif kind in ("Path", "PathPrefix"):
@@ -162,7 +164,8 @@ class _Search:
                     yield Term("ClientIP", value.supernet(new_prefix=mask))
 
 
-_KEYS = frozenset({"Host", "Wildcard", "AnyHost", "Path", "PathPrefix", "Method", "Header", "Query", "ClientIP"})
+_HOST_KEYS = frozenset({"Host", "Wildcard", "AnyHost", "HostSNI", "SniWildcard"})
+_KEYS = _HOST_KEYS | {"ALPN", "Path", "PathPrefix", "Method", "Header", "Query", "ClientIP"}
 """What a case may be found by: conditions whose narrower ones can be listed, which those of patterns cannot."""
 
 

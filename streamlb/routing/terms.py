@@ -28,7 +28,7 @@ MAX_TERMS = 40
 
 
 class Term(NamedTuple):
-    """One condition. kind: the matcher's name, but `Wildcard` and `AnyHost` for two forms of Host.
+    """One condition. kind: the matcher's name, but `Wildcard`, `AnyHost` and `SniWildcard` for forms of Host, HostSNI.
 
     value: what is compared. key: the field's or the query's name, else empty.
     """
@@ -43,12 +43,14 @@ class Term(NamedTuple):
         return self._replace(negated=False)
 
     def __str__(self) -> str:
-        kind = "Host" if self.kind in ("Wildcard", "AnyHost") else self.kind
+        kind = _SHOWN.get(self.kind, self.kind)
         values = [self.key] if self.key else []
         values.append(self.value if isinstance(self.value, bytes) else str(self.value).encode())
         shown = render(Matcher(kind, tuple(value.decode("utf-8", "surrogateescape") for value in values)))
         return f"!{shown}" if self.negated else shown
 
+
+_SHOWN = {"Wildcard": "Host", "AnyHost": "Host", "SniWildcard": "HostSNI"}
 
 Case = frozenset[Term]
 """Conditions that must all hold; the empty one always does."""
@@ -76,7 +78,7 @@ def _cases(rule: Rule, negated: bool) -> list[Case] | None:
             return _all_of(each) if isinstance(rule, And) != negated else _any_of(each)
         case Matcher():
             terms = [term._replace(negated=negated) for term in _terms(rule)]
-            if any(term.kind == "HostSNI" for term in terms):  # Without TLS it can only be HostSNI(`*`).
+            if any(term.kind == "HostSNI" and term.value == ANY_HOST for term in terms):
                 return [] if negated else [frozenset()]
             return _any_of([[frozenset([term])] for term in terms]) if not negated else _limited([frozenset(terms)])
 
@@ -108,6 +110,9 @@ def _terms(matcher: Matcher) -> Iterator[Term]:
             for value in matcher.values:
                 host = host_of(value)
                 yield Term("AnyHost" if host == ANY_HOST else "Wildcard" if is_wildcard(host) else "Host", host)
+        case "HostSNI":
+            host = host_of(first)
+            yield Term("SniWildcard" if is_wildcard(host) else "HostSNI", host)
         case "Method":
             yield Term("Method", octets(first).upper())
         case "Header" | "HeaderRegexp" as kind:
@@ -186,6 +191,8 @@ _IMPLIES: dict[tuple[str, str], Callable[[Any, Any], bool]] = {
     ("Host", "AnyHost"): lambda host, _: True,
     ("Wildcard", "AnyHost"): lambda wildcard, _: True,
     ("Host", "HostRegexp"): _found,
+    ("HostSNI", "SniWildcard"): lambda host, wildcard: wildcard_of(host) == wildcard,
+    ("HostSNI", "HostSNIRegexp"): _found,
     ("Path", "PathPrefix"): lambda path, prefix: path.startswith(prefix),
     ("PathPrefix", "PathPrefix"): lambda path, prefix: path.startswith(prefix),
     ("Path", "PathRegexp"): _found,
@@ -202,6 +209,10 @@ _EXCLUDES: dict[tuple[str, str], Callable[[Any, Any], bool]] = {
     ("Host", "Wildcard"): lambda host, wildcard: wildcard_of(host) != wildcard,
     ("Wildcard", "Wildcard"): lambda wildcard, other: wildcard != other,
     ("Host", "HostRegexp"): lambda host, pattern: not _found(host, pattern),
+    ("HostSNI", "HostSNI"): lambda host, other: host != other,
+    ("HostSNI", "SniWildcard"): lambda host, wildcard: wildcard_of(host) != wildcard,
+    ("SniWildcard", "SniWildcard"): lambda wildcard, other: wildcard != other,
+    ("HostSNI", "HostSNIRegexp"): lambda host, pattern: not _found(host, pattern),
     ("Path", "Path"): lambda path, other: path != other,
     ("Path", "PathPrefix"): lambda path, prefix: not path.startswith(prefix),
     ("PathPrefix", "PathPrefix"): lambda one, other: not one.startswith(other) and not other.startswith(one),

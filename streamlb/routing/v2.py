@@ -63,6 +63,10 @@ def _host_patterns(values: Values, column: int) -> Rule:
     return _any([Matcher("HostRegexp", (to_pattern(value, HOST),), column) for value in values])
 
 
+def _sni_patterns(values: Values, column: int) -> Rule:
+    return _any([Matcher("HostSNIRegexp", (to_pattern(value, HOST),), column) for value in values])
+
+
 def _paths(values: Values, column: int) -> Rule:
     return _any(
         [
@@ -123,4 +127,6 @@ _MEANINGS: dict[str, Meaning] = {
     "Query": _queries,
     "ClientIP": _each("ClientIP"),
     "HostSNI": _each("HostSNI"),
+    "HostSNIRegexp": _sni_patterns,
+    "ALPN": _each("ALPN"),
 }

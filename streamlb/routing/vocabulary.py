@@ -8,7 +8,7 @@ Specified by Traefik's reference page on rules and priority, and for `ruleSyntax
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamlb.routing.pattern import PatternError, searcher
@@ -55,6 +55,9 @@ _NAMED_BRACES = re.compile(r"(?<!\\[pPx])\{[A-Za-z_][A-Za-z0-9_]*(:.*)?\}")
 """`{sub:[a-z]+}`, which to RE2 would be literal text; not the braces of `\\p{Greek}`."""
 
 
+_ANYTHING_ELSE = "use HostRegexp for anything else"
+
+
 def _host(_: int, text: str) -> Fault | None:
     if not text:
         return Fault("a host must not be empty")
@@ -67,7 +70,7 @@ def _host(_: int, text: str) -> Fault | None:
     if text == "*":
         return None
     if "*" in text.removeprefix("*."):
-        return Fault("a wildcard is the whole first label, as in `*.example.com`", "use HostRegexp for anything else")
+        return Fault("a wildcard is the whole first label, as in `*.example.com`", _ANYTHING_ELSE)
     if text.startswith("*."):
         return None if _HOST_NAME.fullmatch(text[2:]) and text[2] != "." else Fault(f"`{text}` is not a host name")
     with_port = _PORT.fullmatch(text)
@@ -163,10 +166,36 @@ def _client_ip(_: int, text: str) -> Fault | None:
     return None
 
 
-def _host_sni(_: int, text: str) -> Fault | None:
-    if text == "*":
-        return None
-    return Fault("only HostSNI(`*`) works without TLS, which is not supported by streamlb yet")
+def _host_sni(place: int, text: str) -> Fault | None:
+    """A host as clients name it in a handshake, where addresses are never named (RFC 6066 section 3)."""
+    fault = _host(place, text)
+    if fault is not None:
+        return fault._replace(suggestion=fault.suggestion.replace("HostRegexp", "HostSNIRegexp"))
+    if _is_address(text):
+        return Fault("clients send no server name for an address", "use HostSNI(`*`), and ClientIP for who asks")
+    return None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _alpn(_: int, text: str) -> Fault | None:
+    if text == "acme-tls/1":
+        return Fault("`acme-tls/1` is for certificate authorities alone, and no router's")
+    if not 0 < len(text.encode("utf-8", "surrogateescape")) < 256:
+        return Fault("the name of a protocol has 1 to 255 bytes, as in ALPN(`h2`)")
+    return None
+
+
+def _sni_pattern(place: int, text: str) -> Fault | None:
+    if not text.isascii():
+        return Fault("a host must be ASCII")
+    return _old_template("HostSNIRegexp", text, HOST) if _NAMED_BRACES.search(text) else _pattern(place, text)
 
 
 # --- Traefik 2 ---------------------------------------------------------------------------------------------------
@@ -236,10 +265,14 @@ HTTP_V2 = (
 )
 TCP = (
     Word("HostSNI", 1, 1, _host_sni),
+    Word("HostSNIRegexp", 1, 1, _sni_pattern),
+    Word("ALPN", 1, 1, _alpn),
     Word("ClientIP", 1, 1, _client_ip),
 )
 TCP_V2 = (
     Word("HostSNI", 1, ANY_NUMBER, _host_sni),
+    Word("HostSNIRegexp", 1, ANY_NUMBER, _template(HOST)),
+    Word("ALPN", 1, ANY_NUMBER, _alpn),
     Word("ClientIP", 1, ANY_NUMBER, _client_ip),
 )
 WORDS = {
@@ -253,7 +286,6 @@ WORDS = {
 }
 """By protocol and syntax."""
 
-NOT_YET = {name.lower(): name for name in ("ALPN", "HostSNIRegexp")}
 RENAMED = {
     "headers": "write Header(`name`, `value`)",
     "hostheader": "write Host(`name`)",
@@ -266,6 +298,14 @@ RENAMED = {
 """What to write instead where the syntax knows the matcher under another name."""
 
 
+_COUNTERPARTS = {
+    "host": "use HostSNI",
+    "hostsni": "use Host",
+    "hostregexp": "use HostSNIRegexp",
+    "hostsniregexp": "use HostRegexp",
+}
+
+
 def look_up(name: str, protocol: str, syntax: str = "v3") -> Word | Fault:
     """The matcher of that name, whatever its case, or what to say about the name."""
     lower = name.lower()
@@ -274,10 +314,8 @@ def look_up(name: str, protocol: str, syntax: str = "v3") -> Word | Fault:
         return word
     for (other, version), words in WORDS.items():
         if lower in words and version == syntax:
-            instead = {"host": "use HostSNI", "hostsni": "use Host"}.get(lower, "")
+            instead = _COUNTERPARTS.get(lower, "")
             return Fault(f"{words[lower].name} is a matcher of {other} routers", instead)
-    if lower in NOT_YET:
-        return Fault(f"Traefik's {NOT_YET[lower]} is not supported by streamlb yet")
     other_syntax = "v2" if syntax == "v3" else "v3"
     elsewhere = WORDS[protocol, other_syntax].get(lower)
     if elsewhere is not None:

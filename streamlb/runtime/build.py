@@ -1,6 +1,6 @@
 """The compiler: a checked configuration becomes the world that the data path reads.
 
-What lives here: `build`, which makes the service trees and the tables of every entry point.
+What lives here: `build`, which makes the service trees; the tables of entry points are made by `tables.py`.
 What must not: checking for the user (`config/check.py` has done it; what is wrong here is our own bug).
 Called by `process/worker.py` at start and at each reload. Specified in docs/architecture.md.
 """
@@ -21,10 +21,12 @@ from streamlb.balance.tree import Balancer, Child, Mirror
 from streamlb.config.model import PROTOCOLS, bare, provider_of, qualify
 from streamlb.config.static import ServersTransport
 from streamlb.errors import InternalError
-from streamlb.routing.router import HttpTable, Router, TcpTable
-from streamlb.runtime.limits import ANY_TIME, Limits, Override
-from streamlb.runtime.snapshot import EntryPointTable, Runtime
+from streamlb.runtime.gates import gates_of
+from streamlb.runtime.limits import ANY_TIME, Limits
+from streamlb.runtime.reach import Reach, reach_of
+from streamlb.runtime.snapshot import Runtime
 from streamlb.runtime.strategies import Strategies
+from streamlb.runtime.tables import table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +64,8 @@ def build(
         trees = _Trees(protocol, config, renewal, strategies)
         for name in config.section(protocol).services:
             services[protocol, name] = trees.node(name)
-    entry_points = {name: _table(name, config, services) for name in config.entry_points}
+    gates = gates_of(config, renewal.counts)
+    entry_points = {name: table_of(name, config, services, gates) for name in config.entry_points}
     renewal.commit()
     return Runtime(version, config, entry_points, services)
 
@@ -112,7 +115,7 @@ class _Trees:
     def _make(self, name: str, service: model.Service) -> TreeNode:
         if service.load_balancer is not None:
             configured = service.load_balancer
-            limits = self._limits(self._transport(name, configured)).under(service.timeouts)
+            limits = self._limits(name, service, configured)
             queue = _queue(name, configured, limits)
             servers = self._servers(name, configured, limits, queue)
             return self._balancer(name, configured, servers, self._strategies.of_servers(configured, servers), queue)
@@ -165,7 +168,9 @@ class _Trees:
                 made.append((by_cookie(override.cookie.name, override.cookie.value), node))
         return Overridden(balancer, made)
 
-    def _servers(self, service: str, balancer: model.LoadBalancer, limits: Limits, queue: Queue | None) -> list[Child]:
+    def _servers(
+        self, service: str, balancer: model.LoadBalancer, limits: Limits | Reach, queue: Queue | None
+    ) -> list[Child]:
         children = []
         transport = self._transport(service, balancer)
         for configured in balancer.servers:
@@ -173,18 +178,21 @@ class _Trees:
             if self._protocol == "http":
                 server = _http_server(configured, service, balancer.pass_host_header, state)
             else:
-                host, port = _split_address(configured.address)
-                server = Server(configured.name, host, port, service=service, state=state)
+                server = _raw_server(configured, service, state)
             server.limits, server.max_connections, server.queue = limits, configured.max_connections, queue
             children.append(Child(configured.name, server, configured.weight))
         return children
 
-    def _limits(self, transport: Transport) -> Limits:
-        """What a transport says about the time of an exchange."""
+    def _limits(self, name: str, service: model.Service, balancer: model.LoadBalancer) -> Limits | Reach:
+        """What exchanges, or conversations, with the servers of a load balancer are held to."""
+        transport = self._transport(name, balancer)
         if not isinstance(transport, ServersTransport):
-            return Limits()
+            return reach_of(transport, balancer)
         timeouts = transport.forwarding_timeouts
-        return Limits(first_byte=timeouts.response_header_timeout or ANY_TIME, answer=timeouts.read_timeout or ANY_TIME)
+        limits = Limits(
+            first_byte=timeouts.response_header_timeout or ANY_TIME, answer=timeouts.read_timeout or ANY_TIME
+        )
+        return limits.under(service.timeouts)
 
     def _transport(self, service: str, balancer: model.LoadBalancer) -> Transport:
         """How the servers of a service are reached."""
@@ -235,7 +243,7 @@ def _statuses(texts: list[str]) -> frozenset[int]:
     return frozenset(status for first, last in ranges for status in range(first, last + 1))
 
 
-def _queue(service: str, balancer: model.LoadBalancer, limits: Limits) -> Queue | None:
+def _queue(service: str, balancer: model.LoadBalancer, limits: Limits | Reach) -> Queue | None:
     if not any(server.max_connections for server in balancer.servers):
         return None
     return Queue(service, balancer.queue.max_size, balancer.queue.timeout, limits)
@@ -268,6 +276,12 @@ def _http_server(configured: model.Server, service: str, pass_host_header: bool,
     )
 
 
+def _raw_server(configured: model.Server, service: str, state: ServerState) -> Server:
+    host, port = _split_address(configured.address)
+    tls_name = (configured.tls_name or host).rstrip(".") if configured.tls else ""
+    return Server(configured.name, host, port, service=service, tls_name=tls_name, state=state)
+
+
 # --- addresses ---------------------------------------------------------------------------------------------------
 
 
@@ -298,48 +312,3 @@ def _field(scheme: str, host: str, port: int) -> bytes:
     """The `Host` value that names a server, without the port that needs no saying (RFC 9110 section 7.2)."""
     text = f"[{host}]" if ":" in host else host
     return (text if port == DEFAULT_PORTS[scheme] else f"{text}:{port}").encode()
-
-
-# --- entry points ------------------------------------------------------------------------------------------------
-
-
-def _table(name: str, config: model.Config, services: dict[tuple[str, str], Node]) -> EntryPointTable:
-    """What one entry point routes to; without any router a TCP one answers HTTP, with 404."""
-    options = config.entry_points[name]
-    if options.kind == "udp":
-        routers = _routers("udp", name, config, services)
-        return EntryPointTable(name, options, udp=routers[0].service if routers else None)
-    http = _routers("http", name, config, services)
-    tcp = _routers("tcp", name, config, services)
-    return EntryPointTable(
-        name,
-        options,
-        http=HttpTable(http) if http or not tcp else None,
-        tcp=TcpTable(tcp) if tcp else None,
-    )
-
-
-def _routers(
-    protocol: str, entry_point: str, config: model.Config, services: dict[tuple[str, str], Node]
-) -> list[Router]:
-    """The routers that join an entry point: those that name it and those that name none."""
-    joined = []
-    for name, router in config.section(protocol).routers.items():
-        unknown = [each for each in router.entry_points if each not in config.entry_points]
-        if unknown:
-            raise InternalError(f"{protocol} router {name}: entry point {unknown[0]} does not exist")
-        if router.entry_points and entry_point not in router.entry_points:
-            continue
-        service = services.get((protocol, qualify(router.service, name)))
-        if service is None:
-            raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
-        limits = _override(router, config.section(protocol).services[qualify(router.service, name)])
-        syntax = config.syntax_of(router)
-        joined.append(Router(name, router.rule, service, router.priority, syntax, limits))
-    return joined
-
-
-def _override(router: model.Router, service: model.Service) -> Override | None:
-    """What is said about timeouts above the load balancers; a router wins over the service it names."""
-    said = [timeouts for timeouts in (service.timeouts, router.timeouts) if timeouts is not None]
-    return Override(*said) if said else None

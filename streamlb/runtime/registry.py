@@ -1,4 +1,4 @@
-"""What survives a reload: the state of servers, the position of rotations, the credit of mirror quotas.
+"""What survives a reload: servers' states, rotations' positions, mirror quotas' credit, clients' connection counts.
 
 What lives here: `Registry`, one per worker, and its keys. What must not: the tree itself (`build.py`).
 Used by `build.py` only; its size is that of the configuration last built.
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from streamlb.balance.quota import Quota
     from streamlb.balance.tree import Balancer
     from streamlb.config.static import ServersTransport, TcpServersTransport
+    from streamlb.routing.matchers import ClientAddress
 
     Transport = ServersTransport | TcpServersTransport
 
@@ -29,13 +30,14 @@ class Registry:
     retired: states of servers that the last build no longer has; whoever keeps something in their `pool` closes it.
     """
 
-    __slots__ = ("_quotas", "_rotations", "_states", "retired")
+    __slots__ = ("_counts", "_quotas", "_rotations", "_states", "retired")
 
     def __init__(self) -> None:
         # across snapshots
         self._states: dict[StateKey, ServerState] = {}
         self._rotations: dict[tuple[str, str], tuple[tuple[str, ...], Rotation[Any]]] = {}
         self._quotas: dict[StateKey, Quota] = {}
+        self._counts: dict[tuple[str, str], dict[ClientAddress, int]] = {}
         # snapshot
         self.retired: list[ServerState] = []
 
@@ -50,7 +52,7 @@ class Renewal:
     Keys are of protocol, service and, where there are several, the name of the server or mirror.
     """
 
-    __slots__ = ("_quotas", "_registry", "_rotations", "_states", "_transports")
+    __slots__ = ("_counts", "_quotas", "_registry", "_rotations", "_states", "_transports")
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -58,6 +60,7 @@ class Renewal:
         self._transports: dict[StateKey, Transport] = {}
         self._rotations: dict[tuple[str, str], tuple[tuple[str, ...], Rotation[Any]]] = {}
         self._quotas: dict[StateKey, Quota] = {}
+        self._counts: dict[tuple[str, str], dict[ClientAddress, int]] = {}
 
     def state(self, protocol: str, service: str, server: str, transport: Transport) -> ServerState:
         """The state of a server, the known one or a new one that is up.
@@ -97,6 +100,12 @@ class Renewal:
         self._quotas[key] = quota
         return quota
 
+    def counts(self, router: str, middleware: str) -> dict[ClientAddress, int]:
+        """How many connections each client has under this middleware of this router."""
+        key = (router, middleware)
+        self._counts[key] = self._registry._counts.get(key, self._counts.get(key, {}))
+        return self._counts[key]
+
     def commit(self) -> None:
         """The build has succeeded: from now on this is what is known."""
         registry = self._registry
@@ -106,3 +115,4 @@ class Renewal:
         registry._states = self._states
         registry._rotations = self._rotations
         registry._quotas = self._quotas
+        registry._counts = self._counts

@@ -9,17 +9,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streamlb.config.tls import DEFAULT_OPTIONS, TlsOptions
+from streamlb.runtime.certificates import Certificates
+from streamlb.runtime.secure import SecurePlan
+
 if TYPE_CHECKING:
     from streamlb.balance.selection import Node
     from streamlb.config.model import Config
     from streamlb.config.static import EntryPoint
-    from streamlb.routing.router import HttpTable, TcpTable
+    from streamlb.routing.matchers import Connection
+    from streamlb.routing.router import HttpTable, Route, TcpTable
 
 
 class EntryPointTable:
-    """What one entry point routes to. A TCP entry point may have `tcp` and `http`: TCP routers are tried first."""
+    """What one entry point routes to; None where it has no such routers. TCP routers are tried before HTTP ones.
 
-    __slots__ = ("http", "name", "options", "tcp", "udp")
+    http, tcp: for connections in the clear. https, tcp_tls: for those over TLS. plan: the TLS options of `https`.
+    """
+
+    __slots__ = ("http", "https", "name", "options", "plan", "tcp", "tcp_tls", "udp")
 
     def __init__(
         self,
@@ -27,20 +35,44 @@ class EntryPointTable:
         options: EntryPoint,
         *,
         http: HttpTable | None = None,
+        https: HttpTable | None = None,
         tcp: TcpTable | None = None,
+        tcp_tls: TcpTable | None = None,
         udp: Node | None = None,
     ) -> None:
         self.name = name
         self.options = options
         self.http = http
+        self.https = https
+        self.plan = SecurePlan(https.routes if https is not None else ())
         self.tcp = tcp
+        self.tcp_tls = tcp_tls
         self.udp = udp
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether the first bytes of a connection must be looked at to know whose it is."""
+        return self.https is not None or self.tcp_tls is not None
+
+    def take_tls(self, connection: Connection) -> Route | HttpTable | None:
+        """Who gets a TLS connection: a TCP router, the HTTPS routers, or nobody.
+
+        HTTPS routers that name the host come first, then TCP routers with any condition, then the other HTTPS routers,
+        then TCP's catch-all, and at last HTTPS for its 404.
+        """
+        route = self.tcp_tls.route(connection) if self.tcp_tls is not None else None
+        https = self.https
+        if https is None or route is None:
+            return route or https
+        if https.names(connection.host) or (route.is_catch_all and https.takes_any):
+            return https
+        return route
 
 
 class Runtime:
     """One compiled configuration. Never changed after it was built, but for the state its nodes keep."""
 
-    __slots__ = ("config", "entry_points", "services", "version")
+    __slots__ = ("certificates", "config", "entry_points", "services", "version")
 
     def __init__(
         self,
@@ -51,8 +83,14 @@ class Runtime:
     ) -> None:
         self.version = version
         self.config = config
+        self.certificates = Certificates(config.tls)
         self.entry_points = entry_points
         self.services = services
+
+    def tls_options(self, name: str) -> TlsOptions | None:
+        """The TLS options of that name; those called `default` are always there."""
+        found = self.config.tls.options.get(name)
+        return TlsOptions() if found is None and name == DEFAULT_OPTIONS else found
 
 
 class World:

@@ -38,15 +38,17 @@ def render_forwarded(
     *,
     append: bool = True,
     schemes: bool = False,
+    secure: bool = False,
 ) -> bytes:
     """The managed fields to send, each with its CRLF.
 
     peer: the client's address as text. kept: the managed fields received, empty unless the peer is trusted.
     append: add the peer to `X-Forwarded-For`. schemes: say the scheme in Traefik's two other fields, too.
+    secure: the client came over TLS.
     """
     told = {name: value for name, value in kept if name != b"x-forwarded-for"}
     chain = [value for name, value in kept if name == b"x-forwarded-for" and value]
-    proto = told.get(b"x-forwarded-proto") or (b"ws" if b"websocket" in upgrade.lower().split(b", ") else b"http")
+    proto = told.get(b"x-forwarded-proto") or _scheme(b"websocket" in upgrade.lower().split(b", "), secure)
     port = told.get(b"x-forwarded-port") or port_of(host) or (b"443" if proto in (b"https", b"wss") else b"80")
     if append:
         chain.append(peer)
@@ -64,6 +66,12 @@ def render_forwarded(
         lines.append(b"X-Forwarded-Host: " + forwarded_host)
     lines += [name.title() + b": " + value for name, value in told.items() if name not in RENDERED]
     return b"\r\n".join(lines) + b"\r\n"
+
+
+def _scheme(is_websocket: bool, secure: bool) -> bytes:
+    if is_websocket:
+        return b"wss" if secure else b"ws"
+    return b"https" if secure else b"http"
 
 
 RENDERED: Final = frozenset(

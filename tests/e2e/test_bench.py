@@ -13,7 +13,7 @@ from tests.support.programs import ROOT
 BENCH = [sys.executable, ROOT / "scripts" / "bench"]
 
 
-@pytest.mark.parametrize("scenario", ["tcp", "udp"])
+@pytest.mark.parametrize("scenario", ["tcp-small", "udp-small", "http-bulk-up", "http-conn"])
 def test_a_scenario_is_measured(scenario: str) -> None:
     # With a peer that cannot serve UDP, and so needs not be installed there; elsewhere its absence is reported.
     command = [*BENCH, scenario, "--rounds", "1", "--seconds", "0.3", "--json", "--peer", "haproxy"]

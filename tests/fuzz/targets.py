@@ -62,6 +62,7 @@ ASKS = (
     Ask(host=b"x.a.com", path=b"*", method=b"PUT", client=ip_address("::ffff:10.0.0.1")),
     Ask(host=b"a", path=b"/a/b.png\xff", query=b"%zz&k=%6b;a", client=ip_address("10.0.0.1")),
 )
+CONNECTION = Ask(host=b"a.com", client=ip_address("10.0.0.1"), protocols=(b"h2",))
 
 
 def run_rules(data: bytes) -> None:
@@ -76,7 +77,7 @@ def run_rules(data: bytes) -> None:
                 continue
             assert parse(render(rule), protocol) == rule
             if protocol == "tcp":
-                compile_tcp(rule)(ASKS[0].client)
+                compile_tcp(rule)(CONNECTION)
                 continue
             test = compile_rule(rule)
             cases = [[compile_rule(parse(str(term))) for term in case] for case in cases_of(rule) or ()]

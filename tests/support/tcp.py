@@ -14,15 +14,18 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from streamlb.balance.selection import MirrorOrder, Selection, Server
-from streamlb.config.static import TcpServersTransport
 from streamlb.net.address import Address, bind, client_ip
 from streamlb.net.listener import Acceptor
+from streamlb.proxy.arrival import Arrival
 from streamlb.proxy.live import Live
 from streamlb.proxy.pump import workshop
 from streamlb.proxy.tcp import TcpEntry
+from streamlb.runtime.reach import Reach
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from streamlb.runtime.gates import Gates
 
 HOST = "127.0.0.1"
 
@@ -135,12 +138,15 @@ class Choice:
         return next((server for server in self.servers if server not in want.avoid), None)
 
 
-def world_of(service: Any, *, dial_timeout: float = 5.0) -> Any:
-    """A world with one entry point, `t`, whose only TCP route leads to `service`; None for no route."""
-    route = SimpleNamespace(name="everybody", service=service)
+def world_of(service: Any, *, dial_timeout: float = 5.0, gates: Gates | None = None, **reach: Any) -> Any:
+    """A world with one entry point, `t`, whose only TCP route leads to `service`; None for no route.
+
+    reach: fields of `Reach`, for every server.
+    """
+    route = SimpleNamespace(name="everybody", service=service, gates=gates)
     tcp = SimpleNamespace(route=lambda _client: route if service is not None else None)
     for server in _servers(service):
-        server.state.transport = TcpServersTransport(dial_timeout=dial_timeout)
+        server.limits = Reach(dial=dial_timeout, **reach)
     return SimpleNamespace(runtime=SimpleNamespace(entry_points={"t": SimpleNamespace(tcp=tcp, http=None)}))
 
 
@@ -166,7 +172,7 @@ class Proxy:
 
     def _accept(self, sock: socket.socket, peer: Any) -> None:
         assert str(client_ip(peer)) == HOST
-        if not self.entry.accept(sock, peer):
+        if not self.entry.accept(sock, Arrival(peer)):
             self.declined.append(sock)
 
     async def connect(self) -> Peer:

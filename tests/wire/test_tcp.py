@@ -314,7 +314,7 @@ async def test_a_slow_reader_stops_the_sender_and_then_gets_everything(pipes: in
             conversation = next(iter(proxy.live._conversations))
             pumps = await until_async(lambda: conversation._pumps)  # type: ignore[attr-defined]
             pump = pumps._down
-            await until_async(lambda: pump._direction.pending and not pump._reading)
+            await until_async(lambda: pump._direction.pending and not pump._direction.wants_read)
             assert pump._direction.pending <= (MIB if pipes else MAX_PENDING + 65536)
             assert len(pump._rest) <= MAX_PENDING + 65536
             assert pump.moved < size
@@ -378,10 +378,9 @@ async def test_draining_lets_a_conversation_run_and_aborting_resets_both() -> No
 
 
 @on_both_loops
-async def test_a_silent_half_closed_conversation_ends_some_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation_module, "HALF_CLOSED_TIMEOUT", 0.3)
+async def test_a_silent_half_closed_conversation_ends_some_day() -> None:
     with origins() as origin:
-        async with proxying(origin.server()) as proxy:
+        async with proxying(origin.server(), half_closed=0.3) as proxy:
             client = await proxy.connect()
             upstream = await origin.accept()
             client.end()

@@ -70,3 +70,17 @@ def test_an_address_needs_no_lookup() -> None:
 def test_other_words() -> None:
     [line] = lines_of(TEXT.replace("resolve: all}\n          -", "resolve: al}\n          -"))
     assert "expected one of `one`, `all`" in line
+
+
+def test_a_certificate_must_have_the_name_not_the_address() -> None:
+    server = "{address: 'db.example.com:5432', resolve: all, tls: true}"
+    text = (
+        f"entryPoints: {{db: {{address: ':80'}}}}\ntcp: {{services: {{s: {{loadBalancer: {{servers: [{server}]}}}}}}}}"
+    )
+    made = resolved(config_of(text), {"db.example.com": ["10.0.0.1", "2001:db8::1"]})
+    balancer = made.tcp.services["s"].load_balancer
+    assert balancer is not None
+    assert [(each.address, each.tls_name) for each in balancer.servers] == [
+        ("10.0.0.1:5432", "db.example.com"),
+        ("[2001:db8::1]:5432", "db.example.com"),
+    ]

@@ -26,6 +26,7 @@ class Ask:
     query: bytes = b""
     client: IPv4Address | IPv6Address = field(default_factory=lambda: IPv4Address("127.0.0.1"))
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    protocols: tuple[bytes, ...] = ()
 
     def values(self, name: bytes) -> list[bytes]:
         return [value for key, value in self.headers if key == name]
@@ -72,8 +73,14 @@ def _matcher(name: str, values: tuple[str, ...], request: Ask) -> bool:
             return (first, values[1] if len(values) == 2 else "") in pairs
         case "ClientIP":
             return request.client in ip_network(first, strict=False)
+        case "HostSNI":
+            return first == "*" or _host(first.lower().rstrip("."), request.host.decode())
+        case "HostSNIRegexp":
+            return re.search(first, request.host.decode()) is not None
+        case "ALPN":
+            return first.encode() in request.protocols
         case _:
-            return first == "*"
+            raise AssertionError(name)
 
 
 def _host(wanted: str, host: str) -> bool:
@@ -122,7 +129,13 @@ MATCHERS = st.one_of(
     _one("Query", QUERIES, VALUES),
     _one("ClientIP", NETWORKS),
 )
-TCP_MATCHERS = st.one_of(st.just(Matcher("HostSNI", ("*",))), _one("ClientIP", NETWORKS))
+TCP_MATCHERS = st.one_of(
+    st.just(Matcher("HostSNI", ("*",))),
+    _one("HostSNI", HOSTS + WILDCARDS),
+    _one("HostSNIRegexp", PATTERNS),
+    _one("ALPN", ("h2", "http/1.1")),
+    _one("ClientIP", NETWORKS),
+)
 
 
 def _combined(operands: st.SearchStrategy[Rule]) -> st.SearchStrategy[Rule]:
@@ -148,4 +161,9 @@ REQUESTS = st.builds(
         st.tuples(st.sampled_from([b"x-a", b"x-b"]), st.sampled_from([v.encode() for v in VALUES])), max_size=3
     ),
 )
-CLIENT_ADDRESSES = st.sampled_from(CLIENTS).map(ip_address)
+CONNECTIONS = st.builds(
+    Ask,
+    host=st.sampled_from([h.lower().rstrip(".").encode() for h in HOSTS] + [b"", b"other.net", b"x.a.com"]),
+    client=st.sampled_from(CLIENTS).map(ip_address),
+    protocols=st.sampled_from([(), (b"h2",), (b"h2", b"http/1.1"), (b"imap",)]),
+)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamlb.routing.matchers import client_in, compile_rule, compile_tcp, query_pairs
 from streamlb.routing.rule import Rule, parse, render
-from tests.unit.routing.rules import CLIENT_ADDRESSES, REQUESTS, RULES, TCP_RULES, Ask, matches
+from tests.unit.routing.rules import CONNECTIONS, REQUESTS, RULES, TCP_RULES, Ask, matches
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,6 @@ def test_equals_the_slow_interpreter(rule: Rule, requests: list[Ask]) -> None:
         assert test(request) == read_again(request) == matches(rule, request)
 
 
-@given(rule=TCP_RULES, client=CLIENT_ADDRESSES)
-def test_tcp_equals_the_slow_interpreter(rule: Rule, client: object) -> None:
-    request = Ask(client=client)  # type: ignore[arg-type]
-    assert compile_tcp(rule)(request.client) == matches(rule, request)
+@given(rule=TCP_RULES, connection=CONNECTIONS)
+def test_tcp_equals_the_slow_interpreter(rule: Rule, connection: Ask) -> None:
+    assert compile_tcp(rule)(connection) == matches(rule, connection)

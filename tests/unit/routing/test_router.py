@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlb.routing.router import HttpTable, Router, TcpTable, hosts_of
+from streamlb.routing.router import HttpTable, Router, TcpTable, asks_for_tls, hosts_of
 from streamlb.routing.rule import And, Matcher, Not, Or, Rule, parse, render
-from tests.unit.routing.rules import CLIENT_ADDRESSES, HOSTS, PATHS, REQUESTS, RULES, TCP_RULES, WILDCARDS, Ask, matches
+from tests.unit.routing.rules import CONNECTIONS, HOSTS, PATHS, REQUESTS, RULES, TCP_RULES, WILDCARDS, Ask, matches
 
 
 def found(table: HttpTable, request: Ask) -> str | None:
@@ -186,43 +186,92 @@ def test_ten_thousand_hosts_cost_as_much_as_ten(shape: str) -> None:
 CLIENT = ip_address("10.1.2.3")
 
 
-def tcp(*rules: tuple[str, int]) -> TcpTable:
-    return TcpTable(Router(str(n), rule, None, priority) for n, (rule, priority) in enumerate(rules))
+def tcp(*rules: str | tuple[str, int]) -> TcpTable:
+    pairs = [(rule, 0) if isinstance(rule, str) else rule for rule in rules]
+    return TcpTable(Router(str(n), rule, None, priority) for n, (rule, priority) in enumerate(pairs))
+
+
+def taker(table: TcpTable, client: str = "10.1.2.3", host: str = "", *protocols: bytes) -> str | None:
+    route = table.route(Ask(client=ip_address(client), host=host.encode(), protocols=protocols))
+    return route.name if route else None
 
 
 def test_the_catch_all_comes_last() -> None:
-    routers = tcp(("HostSNI(`*`)", 0), ("ClientIP(`10.0.0.0/8`)", 0))
-    assert [route.name for route in routers.routes] == ["1", "0"]
-    route = routers.route(CLIENT)
-    assert route is not None
-    assert route.name == "1"
-    route = routers.route(ip_address("::1"))
-    assert route is not None
-    assert route.name == "0"
+    routers = tcp("HostSNI(`*`)", "ClientIP(`10.0.0.0/8`)")
+    assert [(route.name, route.is_catch_all) for route in routers.routes] == [("1", False), ("0", True)]
+    assert taker(routers) == "1"
+    assert taker(routers, "::1") == "0"
 
 
 def test_the_catch_all_is_below_any_positive_priority() -> None:
-    route = tcp(("HostSNI(`*`)", 0), ("ClientIP(`10.0.0.0/8`)", 1)).route(CLIENT)
-    assert route is not None
-    assert route.name == "1"
+    assert taker(tcp("HostSNI(`*`)", ("ClientIP(`10.0.0.0/8`)", 1))) == "1"
 
 
 def test_a_catch_all_with_a_priority_does_not() -> None:
-    route = tcp(("ClientIP(`10.0.0.0/8`)", 0), ("HostSNI(`*`)", 1000)).route(CLIENT)
-    assert route is not None
-    assert route.name == "1"
+    assert taker(tcp("ClientIP(`10.0.0.0/8`)", ("HostSNI(`*`)", 1000))) == "1"
 
 
 def test_no_tcp_router_matches() -> None:
-    assert TcpTable().route(CLIENT) is None
-    assert tcp(("ClientIP(`::1`)", 0)).route(CLIENT) is None
+    assert taker(TcpTable()) is None
+    assert taker(tcp("ClientIP(`::1`)")) is None
 
 
-@given(rules=st.lists(TCP_RULES, max_size=6), client=CLIENT_ADDRESSES)
-def test_tcp_equals_a_search(rules: list[Rule], client: object) -> None:
-    request = Ask(client=client)  # type: ignore[arg-type]
+def test_server_names() -> None:
+    routers = tcp("HostSNI(`DB.example.com.`)", "HostSNI(`*.example.com`)", r"HostSNIRegexp(`^[a-z]+\.net$`)")
+    assert taker(routers, host="db.example.com") == "0"
+    assert taker(routers, host="www.example.com") == "1"
+    assert taker(routers, host="example.com") is None
+    assert taker(routers, host="a.b.example.com") is None
+    assert taker(routers, host="some.net") == "2"
+    assert taker(routers, host="") is None
+    assert taker(tcp("HostSNI(`*`)"), host="") == "0"
+
+
+def test_protocols() -> None:
+    routers = tcp("ALPN(`h2`)", "HostSNI(`a.com`) && !ALPN(`imap`)")
+    assert taker(routers, "::1", "", b"http/1.1", b"h2") == "0"
+    assert taker(routers, "::1", "a.com") == "1"
+    assert taker(routers, "::1", "a.com", b"imap") is None
+
+
+def test_which_hosts_a_table_names() -> None:
+    routers = tcp("HostSNI(`a.com`)", "HostSNI(`*.b.com`)", r"HostSNIRegexp(`^x\.c\.com$`)")
+    assert [routers.names(host) for host in (b"a.com", b"x.b.com", b"x.c.com", b"")] == [True, True, False, False]
+    assert routers.takes_any
+    assert not tcp("HostSNI(`a.com`)", "HostSNI(`*.b.com`)").takes_any
+    assert tcp("ALPN(`h2`)").takes_any
+
+
+def test_ten_thousand_server_names_are_as_fast_as_ten() -> None:
+    few = tcp(*(f"HostSNI(`h{n}.com`)" for n in range(10)))
+    many = tcp(*(f"HostSNI(`h{n}.com`)" for n in range(10_000)))
+    connection = Ask(client=CLIENT, host=b"h7.com")
+
+    def cost(table: TcpTable) -> float:
+        return min(timeit.repeat(lambda: table.route(connection), number=1000, repeat=5))
+
+    assert cost(many) < 20 * cost(few)
+
+
+@given(rules=st.lists(TCP_RULES, max_size=6), connection=CONNECTIONS)
+def test_tcp_equals_a_search(rules: list[Rule], connection: Ask) -> None:
     texts = [render(rule) for rule in rules]
-    order = sorted(range(len(rules)), key=lambda n: 1 if texts[n] == "HostSNI(`*`)" else -len(texts[n]))
-    expected = next((str(n) for n in order if matches(rules[n], request)), None)
-    route = tcp(*((text, 0) for text in texts)).route(request.client)
+    order = sorted(range(len(rules)), key=lambda n: 1 if texts[n] == "HostSNI(`*`)" else -len(texts[n].encode()))
+    expected = next((str(n) for n in order if matches(rules[n], connection)), None)
+    route = tcp(*texts).route(connection)
     assert (route.name if route else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "asking"),
+    [
+        ("HostSNI(`*`)", None),
+        ("HostSNI(`*`) || ClientIP(`::1`)", None),
+        ("ClientIP(`::1`) && !HostSNI(`a.com`)", "HostSNI"),
+        ("HostSNI(`*`) && ALPN(`h2`)", "ALPN"),
+        ("HostSNIRegexp(`a`)", "HostSNIRegexp"),
+    ],
+)
+def test_what_only_a_handshake_tells(text: str, asking: str | None) -> None:
+    found = asks_for_tls(parse(text, "tcp"))
+    assert (found.name if found else None) == asking

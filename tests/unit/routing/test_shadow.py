@@ -12,7 +12,7 @@ from streamlb.routing import shadow
 from streamlb.routing.router import HttpTable, Router, TcpTable
 from streamlb.routing.rule import Rule, render
 from streamlb.routing.shadow import Hidden, find_hidden
-from tests.unit.routing.rules import CLIENT_ADDRESSES, REQUESTS, RULES, TCP_RULES, Ask
+from tests.unit.routing.rules import CONNECTIONS, REQUESTS, RULES, TCP_RULES, Ask
 
 
 def routers(*rules: str | tuple[str, int]) -> list[Router]:
@@ -134,11 +134,11 @@ def test_what_is_reported_is_certain(rules: list[tuple[Rule, int]], requests: li
             assert not request.path.startswith(b"/")
 
 
-@given(rules=st.lists(TCP_RULES, min_size=2, max_size=6), client=CLIENT_ADDRESSES)
-def test_what_is_reported_of_tcp_is_certain(rules: list[Rule], client: object) -> None:
+@given(rules=st.lists(TCP_RULES, min_size=2, max_size=6), connection=CONNECTIONS)
+def test_what_is_reported_of_tcp_is_certain(rules: list[Rule], connection: Ask) -> None:
     configured = routers(*(render(rule) for rule in rules))
     hidden = {each.name for each in find_hidden(configured, "tcp")}
-    route = TcpTable(configured).route(client)  # type: ignore[arg-type]
+    route = TcpTable(configured).route(connection)
     assert route is None or route.name not in hidden
 
 

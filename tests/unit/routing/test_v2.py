@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streamlb.routing import v2
 from streamlb.routing.matchers import compile_rule
-from streamlb.routing.rule import Rule, RuleError, parse, render
+from streamlb.routing.rule import Matcher, Or, Rule, RuleError, parse, render
 from tests.unit.routing.rules import MATCHERS, REQUESTS, Ask, matches
 
 
@@ -77,3 +77,11 @@ def test_the_column_inside_a_template() -> None:
 def test_tcp() -> None:
     assert v2.parse("ClientIP(`::1`, `10.0.0.1`)", "tcp") == parse("ClientIP(`::1`) || ClientIP(`10.0.0.1`)", "tcp")
     assert v2.parse("HostSNI(`*`)", "tcp") == parse("HostSNI(`*`)", "tcp")
+
+
+def test_server_names_and_protocols() -> None:
+    assert v2.parse("HostSNI(`a`, `b`)", "tcp") == Or((Matcher("HostSNI", ("a",)), Matcher("HostSNI", ("b",))))
+    assert v2.parse("HostSNIRegexp(`{sub:[a-z]+}.a.com`)", "tcp") == Matcher(
+        "HostSNIRegexp", (r"(?i)^(?:[a-z]+)\.a\.com$",)
+    )
+    assert v2.parse("ALPN(`h2`, `imap`)", "tcp") == Or((Matcher("ALPN", ("h2",)), Matcher("ALPN", ("imap",))))

@@ -172,19 +172,33 @@ def test_bad_in_version_2(name: str, values: tuple[str, ...], place: int | None,
     assert (values[place or 0][fault.column :][: fault.width] if values else "") == marked
 
 
-@pytest.mark.parametrize("name", ["ALPN", "HostSNIRegexp"])
-def test_what_traefik_has_is_not_called_unknown(name: str) -> None:
-    for protocol in ("http", "tcp"):
-        fault = look_up(name.upper(), protocol)
-        assert isinstance(fault, Fault)
-        assert "not supported by streamlb" in fault.message
-
-
 def test_tcp() -> None:
     assert isinstance(look_up("clientip", "tcp"), Word)
     assert fault_of("HostSNI", "*", protocol="tcp") is None
-    refused = fault_of("HostSNI", "a.com", protocol="tcp")
-    assert refused is not None
-    assert "without TLS" in refused.message
+    assert fault_of("HostSNI", "*.example.com", protocol="tcp") is None
+    assert fault_of("HostSNIRegexp", r"^a\.", protocol="tcp") is None
+    assert fault_of("ALPN", "h2", protocol="tcp") is None
     assert fault_of("Host", "a", protocol="tcp") == Fault("Host is a matcher of http routers", "use HostSNI")
     assert fault_of("Path", "/", protocol="tcp") == Fault("Path is a matcher of http routers")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message", "advice"),
+    [
+        ("HostSNI", "10.0.0.1", "no server name for an address", "HostSNI(`*`)"),
+        ("HostSNI", "[::1]", "no server name for an address", "ClientIP"),
+        ("HostSNI", "a*.com", "a wildcard is the whole first label", "use HostSNIRegexp"),
+        ("HostSNI", "a.com:443", "a host has no port", "`a.com`"),
+        ("HostSNIRegexp", "{sub:.*}.a.com", "Traefik 2 syntax", r"HostSNIRegexp(`(?i)^(?:.*)\.a\.com$`)"),
+        ("HostSNIRegexp", "(", "never closed", ""),
+        ("HostSNIRegexp", "é", "ASCII", ""),
+        ("ALPN", "acme-tls/1", "no router's", ""),
+        ("ALPN", "", "1 to 255 bytes, as in ALPN(`h2`)", ""),
+        ("ALPN", "é" * 128, "1 to 255 bytes", ""),
+    ],
+)
+def test_what_a_handshake_cannot_say(name: str, value: str, message: str, advice: str) -> None:
+    fault = fault_of(name, value, protocol="tcp")
+    assert fault is not None
+    assert message in fault.message
+    assert advice in fault.suggestion

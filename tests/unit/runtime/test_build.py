@@ -364,8 +364,8 @@ def test_routers_without_entry_points_join_all_of_their_kind() -> None:
         assert table.http is not None
         assert table.tcp is not None
         assert table.http.route(Ask()) is not None
-        assert table.tcp.route(ip_address("10.0.0.1")) is not None
-        assert table.tcp.route(ip_address("11.0.0.1")) is None
+        assert table.tcp.route(Ask(client=ip_address("10.0.0.1"))) is not None
+        assert table.tcp.route(Ask(client=ip_address("11.0.0.1"))) is None
         assert table.udp is None
     assert world.entry_points["c"].udp is world.services["udp", "app"]
 

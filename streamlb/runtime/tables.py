@@ -1,0 +1,83 @@
+"""The tables of entry points: which routers join one, and which of them look at what comes over TLS.
+
+What lives here: `table_of`. What must not: services (`build.py`). Called by `build.py`.
+Specified by Traefik's routers pages: a router with `tls` takes TLS connections only, one without takes none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamlb.config.model import qualify
+from streamlb.config.tls import RouterTls
+from streamlb.errors import InternalError
+from streamlb.routing.router import HttpTable, Router, TcpTable
+from streamlb.runtime.limits import Override
+from streamlb.runtime.redirection import redirecting_router
+from streamlb.runtime.snapshot import EntryPointTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from streamlb.balance.selection import Node
+    from streamlb.config import model
+    from streamlb.runtime.gates import Gates
+
+
+def table_of(
+    name: str, config: model.Config, services: dict[tuple[str, str], Node], gates: Mapping[str, Gates]
+) -> EntryPointTable:
+    """What one entry point routes to; without any router a TCP one answers HTTP, with 404.
+
+    gates: those of TCP routers that have middlewares, by router.
+    """
+    options = config.entry_points[name]
+    if options.kind == "udp":
+        routers = _routers("udp", name, config, services)
+        return EntryPointTable(name, options, udp=routers[0].service if routers else None)
+    http = _routers("http", name, config, services)
+    tcp = [router._replace(gates=gates.get(router.name)) for router in _routers("tcp", name, config, services)]
+    redirecting = redirecting_router(name, config)
+    if redirecting is not None:
+        http.append(redirecting)
+    if options.http.tls is not None:
+        everybody = RouterTls(options=options.http.tls.options)
+        http = [router if router.tls is not None else router._replace(tls=everybody) for router in http]
+    secure = [router for router in http if router.tls is not None]
+    plain = [router for router in http if router.tls is None]
+    over_tls = [router for router in tcp if router.tls is not None]
+    in_the_clear = [router for router in tcp if router.tls is None]
+    return EntryPointTable(
+        name,
+        options,
+        http=HttpTable(plain) if plain or not (tcp or secure or options.http.tls) else None,
+        https=HttpTable(secure) if secure or options.http.tls else None,
+        tcp=TcpTable(in_the_clear) if in_the_clear else None,
+        tcp_tls=TcpTable(over_tls) if over_tls else None,
+    )
+
+
+def _routers(
+    protocol: str, entry_point: str, config: model.Config, services: dict[tuple[str, str], Node]
+) -> list[Router]:
+    """The routers that join an entry point: those that name it and those that name none."""
+    joined = []
+    for name, router in config.section(protocol).routers.items():
+        unknown = [each for each in router.entry_points if each not in config.entry_points]
+        if unknown:
+            raise InternalError(f"{protocol} router {name}: entry point {unknown[0]} does not exist")
+        if router.entry_points and entry_point not in router.entry_points:
+            continue
+        service = services.get((protocol, qualify(router.service, name)))
+        if service is None:
+            raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
+        limits = _override(router, config.section(protocol).services[qualify(router.service, name)])
+        syntax = config.syntax_of(router)
+        joined.append(Router(name, router.rule, service, router.priority, syntax, limits, router.tls))
+    return joined
+
+
+def _override(router: model.Router, service: model.Service) -> Override | None:
+    """What is said about timeouts above the load balancers; a router wins over the service it names."""
+    said = [timeouts for timeouts in (service.timeouts, router.timeouts) if timeouts is not None]
+    return Override(*said) if said else None
