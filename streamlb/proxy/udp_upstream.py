@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Server
-from streamlb.net.datagram import ABSENT, connect
+from streamlb.net.datagram import ABSENT, connect, overruns
 from streamlb.net.poller import READABLE, poller_of
 from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.udp_flow import HoldingRoom, UdpCounters, destination_of
@@ -85,11 +85,12 @@ class UdpUpstream:
         self.counters = UdpCounters()
         self.mirrors = UdpMirrors(loop, self._room, table.max_flows)
 
-    def complain(self, trouble: str, *details: object) -> None:
-        """Log a line about what clients can cause at will, at a bounded rate."""
+    def complain(self, trouble: str, *details: object, example: str = "") -> None:
+        """Log a line about what clients can cause at will, at a bounded rate. example: whom it happened to now."""
         count = self._throttle.admit((trouble, *details), self._loop.time())
         if count:
-            log.warning("entry point %s: %s%s", self._name, trouble % details, often(count))
+            such = f", for example {example}" if example else ""
+            log.warning("entry point %s: %s%s%s", self._name, trouble % details, such, often(count))
 
     def begin(self, flow: UdpFlow, now: float) -> bool:
         """Pick a server and lead the flow there, passing over those known not to be there; whether one was found."""
@@ -193,8 +194,16 @@ class UdpUpstream:
         sock, flow.sock = flow.sock, None
         if sock is not None:
             flow.receive = nothing
+            if not flow.is_once:
+                self._count_overruns(sock)
             self._poller.forget(sock.fileno())
             sock.close()
+
+    def _count_overruns(self, sock: socket.SocketType) -> None:
+        lost = overruns(sock)
+        if lost:
+            self.counters.overrun += lost
+            self.complain("UDP datagrams lost: a server's came faster than they could be read (net.core.rmem_default)")
 
     def leave_down(self) -> None:
         """Health has taken a server down: its flows go on elsewhere with their clients' next datagrams."""
