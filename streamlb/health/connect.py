@@ -7,6 +7,7 @@ Called by the probes of this room. Names are resolved anew for each probe, by th
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -16,8 +17,6 @@ from streamlb.net.dial import dial
 from streamlb.net.resolve import resolver
 
 if TYPE_CHECKING:
-    import socket
-
     from streamlb.errors import UpstreamError
     from streamlb.net.resolve import Found
 
@@ -95,7 +94,7 @@ async def resolve(host: str) -> Found:
 def connect_datagram(place: datagram.Place) -> socket.socket:
     """A socket that talks to, and hears of, one place only. Raises ProbeError, ShortageError."""
     try:
-        return datagram.connect(place)
+        return socket.socket(fileno=datagram.connect(place).detach())
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise (ProbeError if error.errno in datagram.ABSENT else ShortageError)(reason) from error

@@ -8,6 +8,7 @@ Specified by Traefik's entry point page: `host:port`, `:port`, `[::1]:port`, eac
 from __future__ import annotations
 
 import errno
+import functools
 import ipaddress
 import re
 import socket
@@ -26,9 +27,14 @@ MAX_KEEPALIVE = 32_767
 """Seconds of silence the kernel can be told (tcp(7))."""
 
 UDP_BUFFER = 4 * 1024 * 1024
-"""Bytes asked for datagrams waiting to be read; the kernel caps this at `net.core.rmem_max`."""
+"""Bytes asked for datagrams waiting to be read; the kernel caps this at `net.core.rmem_max` for the unprivileged."""
+SO_RCVBUFFORCE = 33
+"""Linux's number; beyond that cap, with CAP_NET_ADMIN (socket(7))."""
 
 PRIVILEGED_PORTS = 1024
+
+MAX_CLIENTS = 4096
+"""Addresses of clients remembered: reading one costs as much as the routing of its connection."""
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -76,7 +82,11 @@ def numeric_family(host: str) -> socket.AddressFamily | None:
 
 def client_ip(peer: Any) -> IPAddress:
     """The address of an accepted peer; an IPv4 client of a dual-stack socket is the IPv4 address it is."""
-    host: str = peer[0]
+    return _client_ip(peer[0])
+
+
+@functools.lru_cache(maxsize=MAX_CLIENTS)
+def _client_ip(host: str) -> IPAddress:
     if ":" not in host:
         return ipaddress.IPv4Address(host)
     address = ipaddress.IPv6Address(host.partition("%")[0])
@@ -115,8 +125,16 @@ def bind_tcp(address: Address, *, name: str = "", reuse_port: bool = False) -> s
 def bind_udp(address: Address, *, name: str = "", reuse_port: bool = False) -> socket.socket:
     """A non-blocking datagram socket with a generous receive buffer."""
     sock = _bound(address, socket.SOCK_DGRAM, name, reuse_port)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER)
+    ask_for_buffer(sock, UDP_BUFFER)
     return sock
+
+
+def ask_for_buffer(sock: socket.socket, size: int) -> None:
+    """Have the kernel keep up to `size` bytes for us, or as many as we are allowed."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def keep_alive(sock: socket.socket, seconds: float = KEEPALIVE_IDLE) -> None:

@@ -103,6 +103,10 @@ class Poller:
             loop.call_soon(self._on_turn)
         self._again[fd] = self._on_ready[fd], events
 
+    def look(self) -> None:
+        """Deal with what is there now, as if the loop had come to it. Not from inside `on_ready`."""
+        self._on_events()
+
     def close(self) -> None:
         """Watch nothing any more."""
         loop = self._loop()

@@ -154,8 +154,8 @@ class SecureSocket:
             self._say_why()
             raise
         self.pending = self._incoming.pending > 0
-        if self.ssl_object.version() == "TLSv1.3":
-            # What is left to say (a server's tickets, a client's Finished) need not travel alone.
+        if self.ssl_object.server_side and self.ssl_object.version() == "TLSv1.3":
+            # Nobody waits for the tickets: they leave with what is sent first.
             self._waits_for_company = True
         else:
             self.flush()
@@ -272,13 +272,16 @@ class SecureSocket:
             count += self._encipher(view[count:])
         return count
 
-    def flush(self) -> bool:
-        """Send what is there; whether all of it has gone. Raises OSError. Hot."""
+    def flush(self, flags: int = 0) -> bool:
+        """Send what is there; whether all of it has gone. Raises OSError. Hot.
+
+        flags: MSG_MORE has it leave together with the FIN of a `close` that follows at once.
+        """
         self._waits_for_company = False
         rest = self._rest or self._outgoing.read()
         while rest:
             try:
-                sent = self._send(rest)
+                sent = self._send(rest, flags)
             except BlockingIOError:
                 sent = 0
             if sent < len(rest):
@@ -347,5 +350,5 @@ class SecureSocket:
         if not (self._said_goodbye or self._cut or self._starts) and self.raw.fileno() >= 0:
             with contextlib.suppress(OSError):
                 self.say_goodbye()
-                self.flush()
+                self.flush(socket.MSG_MORE)
         self.raw.close()

@@ -8,8 +8,10 @@ Specified by the transports of asyncio's documentation, and RFC 8446 section 6.1
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from streamlb.net.poller import READABLE, WRITABLE, poller_of
@@ -56,8 +58,13 @@ class SecureTransport(asyncio.Transport):
         secure: SecureSocket,
         protocol: asyncio.Protocol,
         peer: Any = None,
+        *,
+        is_watched: bool = False,
     ) -> None:
-        """peer: its address, if known. Raises OSError, with the socket closed, if the kernel will not watch more."""
+        """peer: its address, if known. is_watched: the poller watches for READABLE (`shake_hands` with `stays`).
+
+        Raises OSError, with the socket closed, if the kernel does not watch more.
+        """
         # connection
         super().__init__()
         self._loop = loop
@@ -75,13 +82,17 @@ class SecureTransport(asyncio.Transport):
         self._finished = False
         self._closing = False
         self._lost = False
-        self._watched = 0
-        try:
-            self._watch()
-        except OSError:
-            self._lost = True
-            secure.close()
-            raise
+        if is_watched:
+            self._watched = READABLE
+            self._poller.hand_over(self._fd, self._on_ready)
+        else:
+            self._watched = 0
+            try:
+                self._watch()
+            except OSError:
+                self._lost = True
+                secure.close()
+                raise
         protocol.connection_made(self)
         if secure.pending and self._watched & READABLE:
             self._on_readable()
@@ -132,7 +143,7 @@ class SecureTransport(asyncio.Transport):
         try:
             is_empty = secure.flush()
         except OSError as error:
-            self._lose(error)
+            self._lose(self._why(error))
             return
         if is_empty:
             self._watch()
@@ -160,6 +171,15 @@ class SecureTransport(asyncio.Transport):
         else:
             self._poller.remove(self._fd)
 
+    def _why(self, error: OSError) -> OSError:
+        """The reason for an error of writing, if the peer has left one: an alert that is still to be read."""
+        with contextlib.suppress(OSError):
+            try:
+                self._secure.recv_into(self._chunk)
+            except ssl.SSLError as alert:
+                return alert
+        return error
+
     def _lose(self, error: Exception | None) -> None:
         """The connection is over; the protocol hears of it later, never from inside a call of its own."""
         if self._lost:
@@ -167,7 +187,7 @@ class SecureTransport(asyncio.Transport):
         self._lost = self._closing = True
         if self._watched:
             self._watched = 0
-            self._poller.remove(self._fd)
+            self._poller.forget(self._fd)
         self._secure.raw.close()
         self._loop.call_soon(self._report, error)
 
@@ -189,7 +209,7 @@ class SecureTransport(asyncio.Transport):
                     return
                 self._watch()
         except OSError as error:
-            self._lose(error)
+            self._lose(self._why(error))
             return
         if not self._full and secure.queued > self._high:
             self._full = True
@@ -249,7 +269,7 @@ class SecureTransport(asyncio.Transport):
         secure = self._secure
         secure.say_goodbye()
         try:
-            is_empty = secure.flush()
+            is_empty = secure.flush(socket.MSG_MORE)
         except OSError as error:
             self._lose(error)
             return

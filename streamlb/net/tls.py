@@ -17,15 +17,12 @@ from streamlb.errors import Retry, StreamlbError, UpstreamError
 from streamlb.net.tls_names import CURVES, UNHONOURED, openssl_ciphers
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
 
 VERSIONS = {"VersionTLS12": ssl.TLSVersion.TLSv1_2, "VersionTLS13": ssl.TLSVersion.TLSv1_3}
 
 MAX_CONTEXTS = 256
 """Contexts remembered; transports beyond it pay for theirs again with each new pool."""
-SHUTDOWN_TIMEOUT = 2.0
-"""Seconds a server gets to answer our goodbye before the connection is closed without it."""
 
 TICKETS: Final = 1
 """Sessions a client of TLS 1.3 gets to come back with, as in Go. Each costs a tenth of a handshake; a client that comes
@@ -50,6 +47,13 @@ REASONS = {
 }
 """OpenSSL's names for what an operator knows by another name."""
 
+
+WEAK = {
+    "EE_KEY_TOO_SMALL": "its key is too short to be safe",
+    "CA_KEY_TOO_SMALL": "the key of an authority in its chain is too short to be safe",
+    "CA_MD_TOO_WEAK": "it is signed with a hash that is no longer safe",
+}
+"""OpenSSL's names for certificates that it refuses to show."""
 
 CLIENT_REASONS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
@@ -234,8 +238,18 @@ def _load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
             file.write(f"{certificate}\n{key}\n".encode())
         # Without a password OpenSSL would ask the terminal for one.
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password="")
+    except ssl.SSLError as error:
+        raise _pair_error(error) from None
     finally:
         os.close(descriptor)
+
+
+def _pair_error(error: ssl.SSLError) -> PemError:
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return PemError("this key is not the certificate's", of_key=True)
+    if error.reason in WEAK:
+        return PemError(WEAK[error.reason])
+    return PemError("this is no key that can be read", of_key=True)
 
 
 # --- judging what a configuration names ----------------------------------------------------------------------------
@@ -257,26 +271,7 @@ def check_pair(certificate: str, key: str) -> None:
         raise PemError("there is no private key in it", of_key=True)
     if "ENCRYPTED" in key:
         raise PemError("the key needs a password, and streamlb has nobody to ask for it", of_key=True)
-    try:
-        _load_pair(context, certificate, key)
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise PemError("this key is not the certificate's", of_key=True) from None
-        raise PemError("this is no key that can be read", of_key=True) from None
-
-
-def said_goodbye(transport: asyncio.BaseTransport) -> bool:
-    """Whether the server ended its side by a close_notify, so that nobody can have cut its last bytes off.
-
-    uvloop reports nothing else as an end; stock asyncio does not tell it from a plain FIN.
-    """
-    connection = transport.get_extra_info("ssl_object")
-    try:
-        return connection is not None and not connection.read(1)
-    except ssl.SSLZeroReturnError:
-        return True
-    except ssl.SSLError:
-        return False
+    _load_pair(context, certificate, key)
 
 
 # --- what went wrong ---------------------------------------------------------------------------------------------

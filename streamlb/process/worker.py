@@ -23,6 +23,7 @@ from streamlb.observe import log as programme_log
 from streamlb.observe.throttle import Throttle, often
 from streamlb.process.channel import Channel, Configure, Drain, Drained, Ejected, Failed, Health, Listen, Ready
 from streamlb.process.serving import Serving, serve
+from streamlb.proxy import tcp_dialling
 from streamlb.proxy.pool import prepare, retire
 from streamlb.runtime.build import build
 from streamlb.runtime.registry import Registry
@@ -112,6 +113,7 @@ class Worker:
                 self._world.runtime = runtime
                 retire(self._registry.retired)
             prepare(told.config)
+            tcp_dialling.prepare(runtime)
             for name in [name for name in self._sockets if name in runtime.entry_points]:
                 self._serving[name] = await serve(self._world, name, self._sockets.pop(name))
         except Exception as error:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streamlb.net.listener import Acceptor
 from streamlb.net.poller import poller_of
+from streamlb.net.secure_transport import SecureTransport
 from streamlb.net.tasks import spawn
 from streamlb.observe.throttle import Throttle
 from streamlb.proxy.arrival import Arrival
 from streamlb.proxy.clock import NEVER, Clock
+from streamlb.proxy.contexts import Contexts
 from streamlb.proxy.http import HttpEntry
 from streamlb.proxy.newcomer import Newcomer
 from streamlb.proxy.tcp import TcpEntry
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from streamlb.config.tls import AcceptedProxyProtocol
     from streamlb.net.address import IPAddress
+    from streamlb.net.secure import SecureSocket
     from streamlb.proxy.live import Live
     from streamlb.routing.router import Route
     from streamlb.runtime.snapshot import EntryPointTable, World
@@ -68,7 +71,9 @@ class Door:
         self._throttle = Throttle(LOG_INTERVAL)
         self._newcomers: dict[Newcomer, None] = {}
         self._adopting = 0
+        self.contexts = Contexts(world, name, loop)
         self._http = HttpEntry(world, name, loop, live)
+        self._https = HttpEntry(world, name, loop, live, is_secure=True)
         self._tcp = TcpEntry(world, name, loop, live)
         self._acceptor = Acceptor(loop, sock, self._accept, self._has_room if limit else None)
         self.stop = self._acceptor.stop
@@ -134,9 +139,19 @@ class Door:
         self._adopting += 1
         spawn(self._adopt(sock, arrival), f"HTTP connection of entry point {self.name}")
 
-    def take_tcp(self, sock: socket.socket, route: Route, arrival: Arrival) -> None:
-        """A connection over TLS is a TCP router's."""
-        self._tcp.serve(sock, route, arrival.source, arrival.destination)
+    def take_tcp(self, sock: socket.socket | SecureSocket, route: Route, arrival: Arrival) -> None:
+        """A connection over TLS is a TCP router's; `sock` is the socket, or what has ended TLS over it."""
+        is_postgres = arrival.is_postgres
+        self._tcp.serve(sock, route, arrival.source, arrival.destination, is_postgres=is_postgres)  # type: ignore[arg-type]
+
+    def take_https(self, secure: SecureSocket, arrival: Arrival, options: str) -> None:
+        """TLS has ended here, held to these options; what is inside is HTTP."""
+        protocol = self._https(str(arrival.client), options)
+        try:
+            SecureTransport(self.loop, secure, protocol, (str(arrival.client), arrival.port))
+        except OSError as error:
+            self.refused(arrival, str(error))
+            secure.close()
 
     async def _adopt(self, sock: socket.socket, arrival: Arrival) -> None:
         """Hand a connection that was accepted raw to the HTTP engine."""

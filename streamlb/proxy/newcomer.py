@@ -1,7 +1,8 @@
 """A connection that has not said yet what it is: a PROXY header, a ClientHello or something else is awaited.
 
 What lives here: `Newcomer`, which looks at the first bytes and leaves them where they are, so that whoever serves the
-connection finds them all; only a PROXY header and PostgreSQL's request for TLS are taken off.
+connection finds them all; only a PROXY header and PostgreSQL's request for TLS are taken off. Where TLS ends here, the
+handshake is part of it.
 What must not: who serves it (`door.py`), what the bytes mean (`wire`). Made by `door.py`.
 Bounded in bytes by what is read (`MAX_HEADER`, `MAX_CLIENT_HELLO`), in time by the door's patience.
 """
@@ -9,12 +10,18 @@ Bounded in bytes by what is read (`MAX_HEADER`, `MAX_CLIENT_HELLO`), in time by 
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 from typing import TYPE_CHECKING, Final
 
+from streamlb.net.handshake import shake_hands
 from streamlb.net.poller import FAILED, ON_CHANGE, OVER, PEER_ENDED, READABLE
+from streamlb.net.secure import SecureSocket
+from streamlb.net.tls import client_reason
 from streamlb.proxy.clock import NEVER
+from streamlb.proxy.contexts import UNRECOGNIZED_NAME, Unserved
 from streamlb.routing.router import Route
+from streamlb.runtime.secure import options_named_by
 from streamlb.wire.clienthello import MAX_CLIENT_HELLO, ClientHello
 from streamlb.wire.opening import GO_AHEAD, NOT_THIS_WAY, SSL_REQUEST, TLS_BEGINNINGS, Request, read_opening
 from streamlb.wire.preamble import Incomplete, Malformed
@@ -23,6 +30,7 @@ from streamlb.wire.proxy_protocol import MAX_HEADER, Header, read_header
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamlb.net.handshake import Handshake
     from streamlb.proxy.arrival import Arrival
     from streamlb.proxy.door import Door
     from streamlb.routing.router import HttpTable
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 
     Step = Callable[[memoryview], int]
 
+PUMPS_SPEAK_TLS: Final = False
 SILENCE: Final = 2.0
 """Seconds without a byte after which a client may be one that waits for its server to speak first. The ClientHello of
 one that speaks follows its handshake at once, or after a second if it was lost on the way."""
@@ -37,7 +46,6 @@ MAX_REQUESTS: Final = 2
 """PostgreSQL's ways to encrypt that a client may ask for, one after the other."""
 ALERT: Final = b"\x15\x03\x01\x00\x02\x02"
 """A fatal alert in the clear, but for its last byte (RFC 8446 section 6)."""
-UNRECOGNIZED_NAME: Final = 112
 
 _view = memoryview(bytearray(max(MAX_CLIENT_HELLO, MAX_HEADER)))
 """What is looked at, for as long as a call takes."""
@@ -55,6 +63,7 @@ class Newcomer:
         "_door",
         "_ends_at",
         "_first",
+        "_handshake",
         "_is_open",
         "_is_watched",
         "_low_water",
@@ -73,6 +82,7 @@ class Newcomer:
         self._first = -1
         self._low_water = 1
         self._requests = 0
+        self._handshake: Handshake | None = None
         self._is_open = False
         self._is_watched = False
         self._ends_at = NEVER
@@ -186,8 +196,41 @@ class Newcomer:
         elif isinstance(taker, Route) and taker.tls.passthrough:
             self._leave()
             self._door.take_tcp(self._sock, taker, arrival)
+        elif isinstance(taker, Route) and not PUMPS_SPEAK_TLS:
+            self._turn_away("TLS is not ended here for TCP routers yet", UNRECOGNIZED_NAME)
         else:
-            self._turn_away("nobody ends TLS", UNRECOGNIZED_NAME)
+            self._shake_hands(taker)
+
+    def _shake_hands(self, taker: Route | HttpTable) -> None:
+        """End TLS here: from now on the bytes are OpenSSL's."""
+        door, arrival = self._door, self._arrival
+        if isinstance(taker, Route):
+            options = options_named_by(taker)
+        else:
+            options = door.table.plan.options_of(arrival.host)
+        context = door.contexts.find(arrival, options, is_http=not isinstance(taker, Route))
+        if isinstance(context, Unserved):
+            self._turn_away(context.reason, context.alert)
+            return
+        self._step = None
+        self._unwatch()
+        if not self._is_open:
+            self._open()
+        self.due_at = self._ends_at
+        secure = SecureSocket(self._sock, context, server_side=True)
+        on_shaken = functools.partial(self._on_shaken, secure, taker, options)
+        self._handshake = shake_hands(door.loop, secure, 0, on_shaken)
+
+    def _on_shaken(self, secure: SecureSocket, taker: Route | HttpTable, options: str, error: OSError | None) -> None:
+        self._handshake = None
+        self._leave()
+        door, arrival = self._door, self._arrival
+        if error is not None:
+            door.refused(arrival, client_reason(error))
+        elif isinstance(taker, Route):
+            door.take_tcp(secure, taker, arrival)
+        else:
+            door.take_https(secure, arrival, options)
 
     def _turn_away(self, reason: str, alert: int = 0) -> None:
         """Close, with a word why if TLS has one for it."""
@@ -219,15 +262,18 @@ class Newcomer:
         self.due_at = self._ends_at = self._door.clock.after(self._door.patience)
         self._door.opened(self)
 
-    def _leave(self) -> None:
-        """Let go of the socket."""
-        self._step = None
+    def _unwatch(self) -> None:
         if self._is_watched:
             self._is_watched = False
             self._door.poller.remove(self._sock.fileno())
         if self._low_water != 1:
             self._low_water = 1
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+    def _leave(self) -> None:
+        """Let go of the socket."""
+        self._step = None
+        self._unwatch()
         if self._is_open:
             self._is_open = False
             self._door.closed(self)
@@ -247,4 +293,6 @@ class Newcomer:
 
     def abort(self) -> None:
         self._leave()
+        if self._handshake is not None:
+            self._handshake.cancel()
         self._sock.close()

@@ -62,13 +62,22 @@ class TcpEntry:
         self.serve(sock, route, arrival.source, arrival.destination)
         return True
 
-    def serve(self, sock: socket.socket, route: Route, source: Endpoint, destination: Endpoint | None = None) -> None:
+    def serve(
+        self,
+        sock: socket.socket,
+        route: Route,
+        source: Endpoint,
+        destination: Endpoint | None = None,
+        *,
+        is_postgres: bool = False,
+    ) -> None:
         """Serve a connection that `route` takes; the socket is ours from now on.
 
         source: the client, as a PROXY header says or the kernel. destination: what a PROXY header says it connected to.
+        is_postgres: it has asked for TLS in PostgreSQL's way, and was told to go ahead.
         """
         if route.gates is None or self._admits(route, source[0]):
-            TcpConversation(self, sock, route, source, destination).begin()
+            TcpConversation(self, sock, route, source, destination, is_postgres).begin()
         else:
             sock.close()
 

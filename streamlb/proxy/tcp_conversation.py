@@ -46,6 +46,7 @@ class TcpConversation:
     """One client's connection: dialling, then pumping.
 
     source: the client's address, whoever told us; destination: what it connected to, None is what the socket says.
+    is_postgres: it was asked for TLS in PostgreSQL's way; passes_tls: the client's own TLS goes through to the server.
     server: the one being dialled or talked to; its `active` counts this conversation.
     due_at: while dialling, when to begin watching the client; then, when to look for signs of life.
     silence: seconds there may be none, ANY_TIME for ever.
@@ -60,6 +61,8 @@ class TcpConversation:
         "_dialled_at",
         "_entry",
         "_gates",
+        "_is_postgres",
+        "_passes_tls",
         "_progress",
         "_pumps",
         "_queue",
@@ -80,6 +83,7 @@ class TcpConversation:
         route: Route,
         source: Endpoint,
         destination: Endpoint | None = None,
+        is_postgres: bool = False,
     ) -> None:
         # snapshot
         self._router = route.name
@@ -90,6 +94,8 @@ class TcpConversation:
         self._client = client
         self._source = source
         self._destination = destination
+        self._is_postgres = is_postgres
+        self._passes_tls = is_postgres and route.tls is not None and route.tls.passthrough
         self._want = Selection(b"", source[0].packed)
         self._attempts = 0
         self._server: Server | None = None
@@ -151,7 +157,9 @@ class TcpConversation:
         server.state.total += 1
         if server.state.latency is not None:
             self._dialled_at = self._entry.loop.time()
-        self._dial = reach(self._entry.loop, server, self._introduction, self._on_dialled)
+        # What the client asked us, we ask the server: before its own ClientHello goes through, or before ours.
+        asks = self._is_postgres and (self._passes_tls or bool(server.tls_name))
+        self._dial = reach(self._entry.loop, server, self._introduction, self._on_dialled, asks_postgres=asks)
 
     def _introduction(self) -> tuple[Endpoint, Endpoint | None]:
         return self._source, self._destination or local_endpoint(self._client)

@@ -8,11 +8,11 @@ Specified by Traefik's UDP pages: one pick per flow, idle end after `udp.timeout
 from __future__ import annotations
 
 import itertools
-import select
 from typing import TYPE_CHECKING, Any
 
 from streamlb.net.address import client_group
 from streamlb.net.datagram import ABSENT, MAX_DATAGRAM, is_half_full, open_door, overruns
+from streamlb.net.poller import READABLE, poller_of
 from streamlb.proxy.udp_flow import UdpFlow, socket_address
 from streamlb.proxy.udp_upstream import UdpUpstream
 from streamlb.session.flows import FlowTable
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 MAX_DATAGRAMS_PER_WAKE = 64
 """Client datagrams taken before the loop's other work gets a turn."""
-MAX_EVENTS_PER_WAKE = 128
-"""Servers with answers, and the clients' socket, that get a turn."""
 MAX_ANSWERS_PER_TURN = 8
 """Answers of one server taken at once when turns are rare: its socket holds but some hundred small ones."""
 MAX_VISITS_PER_CHECK = 1024
@@ -41,17 +39,13 @@ TIMER_SLACK = 0.001
 class UdpEntry:
     """All flows of one UDP socket; starts at once. It owns the socket and closes it when it ends.
 
-    One epoll descriptor of our own watches the socket and all servers' sockets, and the loop watches that: opening a
-    flow costs a quarter of what registering its socket with the loop costs (1.1 against 4.3 us), and clients and
-    answers share one wake.
+    counters: what became of the datagrams.
     """
 
     __slots__ = (
-        "_by_descriptor",
         "_door",
-        "_door_descriptor",
         "_draining",
-        "_is_door_full",
+        "_is_over",
         "_is_pressed",
         "_live",
         "_loop",
@@ -59,8 +53,7 @@ class UdpEntry:
         "_name",
         "_options",
         "_overruns",
-        "_poll",
-        "_ready",
+        "_poller",
         "_serial",
         "_table",
         "_timer",
@@ -81,24 +74,20 @@ class UdpEntry:
         self.sock = sock
         sock.setblocking(False)
         self._door = open_door(sock)
-        self._door_descriptor = sock.fileno()
         # snapshot
         options = self._options = world.runtime.entry_points[name].options.udp
         # conversations
         self._table: FlowTable[UdpFlow] = FlowTable(options.timeout, options.max_flows, _per_client(options))
         self._serial = itertools.count()
         self._overruns = overruns(sock)
-        upstream = self._upstream = UdpUpstream(world, name, loop, self._table)
-        self._by_descriptor = upstream.by_descriptor
+        upstream = self._upstream = UdpUpstream(world, name, loop, self._table, self._on_answer)
         self._mirrors = upstream.mirrors
         self.counters = upstream.counters
         self._timer: asyncio.TimerHandle | None = None
-        self._draining = False
-        self._is_door_full = self._is_pressed = False
-        self._ready = upstream.ready
-        self._poll = self._ready.poll
-        self._ready.register(self._door_descriptor, select.EPOLLIN)
-        loop.add_reader(self._ready.fileno(), self._on_ready)
+        self._draining = self._is_over = False
+        self._is_pressed = False
+        self._poller = poller_of(loop)
+        self._poller.add(sock.fileno(), READABLE, self._on_clients)
         live.add(self)
 
     def __len__(self) -> int:
@@ -120,11 +109,11 @@ class UdpEntry:
         self._end_if_drained()
 
     def _end_if_drained(self) -> None:
-        if not self._draining or self._table.flows or self._ready.closed:
+        if not self._draining or self._table.flows or self._is_over:
             return
+        self._is_over = True
         self._stop_timer()
-        self._loop.remove_reader(self._ready.fileno())
-        self._ready.close()
+        self._poller.remove(self.sock.fileno())
         self.sock.close()
         self._live.discard(self)
 
@@ -134,29 +123,14 @@ class UdpEntry:
 
     # --- datagrams ---
 
-    def _on_ready(self) -> None:
+    def _on_clients(self, _: int) -> None:
         now = self._loop.time()
-        by_descriptor = self._by_descriptor
-        events = self._poll(0, MAX_EVENTS_PER_WAKE)
-        # Else one a turn: asking for a second that is not there costs more than being called again.
-        are_turns_rare = len(events) == MAX_EVENTS_PER_WAKE or self._is_pressed
-        for descriptor, _ in events:
-            flow = by_descriptor.get(descriptor)
-            if flow is not None:
-                if self._pass_answer(flow, now) and are_turns_rare:
-                    self._pass_answers(flow, now)
-            elif descriptor == self._door_descriptor:
-                self._read_clients(now)
-        if self._draining:
-            self._end_if_drained()
-
-    def _read_clients(self, now: float) -> None:
         receive, flows = self._door.receive, self._table.flows
         for _ in range(MAX_DATAGRAMS_PER_WAKE):
             try:
                 datagram, key = receive()
             except BlockingIOError:
-                self._is_door_full = self._is_pressed = False
+                self._is_pressed = False
                 return
             except OSError:
                 # An error queued for an answer of ours, not a datagram.
@@ -174,28 +148,19 @@ class UdpEntry:
                 self._upstream.on_send_error(flow, datagram, error)
             if flow.mirrors:
                 self._mirrors.feed(flow.mirrors, datagram)
-        self._is_door_full = True
         # To open a flow takes ten times as long as to pass a datagram on.
         self._is_pressed = is_half_full(self.sock)
 
-    def _pass_answers(self, flow: UdpFlow, now: float) -> None:
-        for _ in range(MAX_ANSWERS_PER_TURN - 1):
-            if not self._pass_answer(flow, now):
-                return
-
-    def _pass_answer(self, flow: UdpFlow, now: float) -> bool:
-        """Pass on one datagram of a server; whether there may be another one."""
+    def _on_answer(self, flow: UdpFlow, events: int) -> bool:
+        """A flow's server has said something: pass it on; whether there may be more. events: 0 for the next one."""
         try:
             datagram = flow.receive(MAX_DATAGRAM)
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno in ABSENT:
-                self._upstream.on_refused(flow)
-                if flow.is_once and flow.server is None:
-                    self._end(flow)
+            self._on_receive_error(flow, error)
             return False
-        flow.last_seen_at = now
+        flow.last_seen_at = self._loop.time()
         try:
             self._door.answer(datagram, flow.peer)
         except BlockingIOError:
@@ -206,7 +171,21 @@ class UdpEntry:
         if flow.is_once:
             self._end(flow)
             return False
+        if self._is_pressed and events:
+            self._pass_more(flow)
         return True
+
+    def _pass_more(self, flow: UdpFlow) -> None:
+        """Turns are rare. (Else it is one a turn: to ask for a second that is not there costs more than a turn.)"""
+        for _ in range(MAX_ANSWERS_PER_TURN - 1):
+            if not self._on_answer(flow, 0):
+                return
+
+    def _on_receive_error(self, flow: UdpFlow, error: OSError) -> None:
+        if error.errno in ABSENT:
+            self._upstream.on_refused(flow)
+            if flow.is_once and flow.server is None:
+                self._end(flow)
 
     # --- flows ---
 
@@ -220,12 +199,13 @@ class UdpEntry:
             self._upstream.complain("UDP datagrams of new clients dropped: they come faster than flows can be opened")
             return
         self._read_limits(now)
-        table, client = self._table, client_group(socket_address(peer)[0])
+        table, host = self._table, socket_address(peer)[0]
+        client = client_group(host)
         leaving = None
         if not table.has_room(client):
             leaving = table.yielding(client, now)
             if leaving is None:
-                self._turn_away(client)
+                self._turn_away(client, host)
                 return
         is_once = self._options.mode == "datagram"
         flow = UdpFlow(next(self._serial) if is_once else peer, peer, client, is_once=is_once)
@@ -235,19 +215,21 @@ class UdpEntry:
             self._evict(leaving)
         self.counters.flows += 1
         table.admit(flow, now)
-        self._set_timer(now)
+        if self._timer is None:
+            self._set_timer(now)
         self._upstream.send_first(flow, datagram)
         if flow.want.mirrors:
             flow.mirrors = self._mirrors.open(flow.want.mirrors, now, flow.want.request)
             self._mirrors.feed(flow.mirrors, datagram)
 
-    def _turn_away(self, client: Hashable) -> None:
+    def _turn_away(self, client: Hashable, host: str) -> None:
         """There is no room for a new flow of `client`."""
         if self._table.is_crowded(client):
             self.counters.crowded += 1
             self._upstream.complain(
                 "UDP datagrams dropped: a client has %d flows, as many as one may have (udp.maxFlowsPerClient)",
                 self._table.max_per_client,
+                example=host,
             )
         else:
             self.counters.full += 1
@@ -264,12 +246,12 @@ class UdpEntry:
     def _end(self, flow: UdpFlow) -> None:
         self._table.remove(flow)
         self._close(flow)
+        if self._draining:
+            self._end_if_drained()
 
     def _close(self, flow: UdpFlow) -> None:
         """Close what a flow that has left the table holds."""
-        self._upstream.leave(flow)
-        # Its own `send` may hold the flow: without this only the garbage collector could free it.
-        del flow.send
+        self._upstream.release(flow)
         if flow.mirrors:
             self._mirrors.close(flow.mirrors)
 
@@ -297,8 +279,8 @@ class UdpEntry:
     def _on_timer(self) -> None:
         self._timer = None
         # What arrived in time counts, even if the loop was late to look.
-        self._on_ready()
-        if self._ready.closed:
+        self._poller.look()
+        if self._is_over:
             return
         now = self._loop.time()
         for flow in self._table.expire(now, MAX_VISITS_PER_CHECK):

@@ -72,7 +72,7 @@ class UdpFlow(Flow):
         self.server: Server | None = None
         self.destination: Destination | None = None
         self.place: Place | None = None
-        self.sock: socket.socket | None = None
+        self.sock: socket.SocketType | None = None
         self.held: list[bytes] | None = None
 
 
@@ -158,7 +158,8 @@ class HoldingRoom:
 
 def destination_of(server: Server, loop: asyncio.AbstractEventLoop) -> Destination:
     """Where `server` is; kept with the server so that its name is looked up once for all flows."""
-    destination: Destination | None = server.pool
+    state = server.state
+    destination: Destination | None = state.pool
     if destination is None:
-        destination = server.pool = Destination(loop, server.host, server.port)
+        destination = state.pool = Destination(loop, server.host, server.port)
     return destination

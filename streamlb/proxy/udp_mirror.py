@@ -48,7 +48,7 @@ class UdpMirror:
         self.name = name
         self.server = server
         self.destination = destination
-        self.sock: socket.socket | None = None
+        self.sock: socket.SocketType | None = None
         self.held: list[bytes] | None = None
 
 
@@ -168,6 +168,7 @@ class UdpMirrors:
         # The flow may outlive its mirror.
         mirror.send = functools.partial(self._drop_late, mirror.name)
         if mirror.held is not None:
+            self.dropped += len(mirror.held)
             self._room.release(mirror.held)
             mirror.held = None
         if mirror.sock is not None:

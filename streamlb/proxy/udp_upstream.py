@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import functools
 import logging
-import select
 from typing import TYPE_CHECKING
 
 from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Server
-from streamlb.net.datagram import ABSENT, connect
+from streamlb.net.datagram import ABSENT, connect, overruns
+from streamlb.net.poller import READABLE, poller_of
 from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.udp_flow import HoldingRoom, UdpCounters, destination_of
 from streamlb.proxy.udp_mirror import UdpMirrors
@@ -24,6 +24,7 @@ from streamlb.session.flows import Stage
 if TYPE_CHECKING:
     import asyncio
     import socket
+    from collections.abc import Callable
 
     from streamlb.balance.selection import Selection
     from streamlb.net.datagram import Place
@@ -48,41 +49,48 @@ NOBODY = Server("nobody", "", 0)
 class UdpUpstream:
     """Leads the flows of one entry point to servers.
 
-    by_descriptor: connected flows by their socket's descriptor. ready: watches those sockets.
+    on_answer: called with a flow when its server has said something, or turns out not to be there.
     """
 
     __slots__ = (
         "_loop",
         "_name",
+        "_on_answer",
+        "_poller",
         "_room",
         "_table",
         "_throttle",
         "_world",
-        "by_descriptor",
         "counters",
         "mirrors",
-        "ready",
     )
 
-    def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop, table: FlowTable[UdpFlow]) -> None:
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+        table: FlowTable[UdpFlow],
+        on_answer: Callable[[UdpFlow, int], object],
+    ) -> None:
         # process
         self._world = world
         self._name = name
         self._loop = loop
+        self._poller = poller_of(loop)
         self._table = table
+        self._on_answer = on_answer
         self._room = HoldingRoom()
         self._throttle = Throttle(LOG_INTERVAL)
         self.counters = UdpCounters()
         self.mirrors = UdpMirrors(loop, self._room, table.max_flows)
-        # conversation
-        self.by_descriptor: dict[int, UdpFlow] = {}
-        self.ready = select.epoll()
 
-    def complain(self, trouble: str, *details: object) -> None:
-        """Log a line about what clients can cause at will, at a bounded rate."""
+    def complain(self, trouble: str, *details: object, example: str = "") -> None:
+        """Log a line about what clients can cause at will, at a bounded rate. example: whom it happened to now."""
         count = self._throttle.admit((trouble, *details), self._loop.time())
         if count:
-            log.warning("entry point %s: %s%s", self._name, trouble % details, often(count))
+            such = f", for example {example}" if example else ""
+            log.warning("entry point %s: %s%s%s", self._name, trouble % details, such, often(count))
 
     def begin(self, flow: UdpFlow, now: float) -> bool:
         """Pick a server and lead the flow there, passing over those known not to be there; whether one was found."""
@@ -117,8 +125,9 @@ class UdpUpstream:
         table = self._world.runtime.entry_points.get(self._name)
         if table is None or table.udp is None:
             return None
-        want.begin_again()
-        want.again()
+        if want.retried or want.fallbacks or want.queue is not None:
+            want.begin_again()
+            want.again()
         server = table.udp.pick(want)
         if server is None and want.avoid:
             # Everybody has refused before: perhaps one is back. It stays the same flow, which mirrors count once.
@@ -153,13 +162,11 @@ class UdpUpstream:
                 raise
             # Clients come before mirrors.
             sock = connect(place)
-        descriptor = sock.fileno()
         try:
-            self.ready.register(descriptor, select.EPOLLIN)
+            self._poller.add(sock.fileno(), READABLE, functools.partial(self._on_answer, flow))
         except OSError:
             sock.close()
             raise
-        self.by_descriptor[descriptor] = flow
         flow.sock = sock
         flow.place = place
         flow.send = sock.send
@@ -168,29 +175,40 @@ class UdpUpstream:
             flow.receive = functools.partial(self._receive_first, flow, sock)
 
     def leave(self, flow: UdpFlow) -> None:
-        """Let go of the flow's server; its next datagram would pick anew."""
+        """Let go of the flow's server; the client's next datagram picks anew."""
+        self.release(flow)
+        flow.send = functools.partial(self._restart, flow)
+
+    def release(self, flow: UdpFlow) -> None:
+        """Let go of the flow's server, if it has one."""
         server, flow.server = flow.server, None
+        # It may hold the flow: without this only the garbage collector could free it.
+        flow.send = nowhere
         if server is None or flow.destination is None:
             return
         server.leave()
-        flow.send = functools.partial(self._restart, flow)
         if flow.held is not None:
             flow.destination.forget(flow)
             self._room.release(flow.held)
             flow.held = None
         sock, flow.sock = flow.sock, None
         if sock is not None:
-            # It may hold the flow.
-            del flow.receive
-            descriptor = sock.fileno()
-            del self.by_descriptor[descriptor]
-            self.ready.unregister(descriptor)
+            flow.receive = nothing
+            if not flow.is_once:
+                self._count_overruns(sock)
+            self._poller.forget(sock.fileno())
             sock.close()
+
+    def _count_overruns(self, sock: socket.SocketType) -> None:
+        lost = overruns(sock)
+        if lost:
+            self.counters.overrun += lost
+            self.complain("UDP datagrams lost: a server's came faster than they could be read (net.core.rmem_default)")
 
     def leave_down(self) -> None:
         """Health has taken a server down: its flows go on elsewhere with their clients' next datagrams."""
-        for flow in list(self.by_descriptor.values()):
-            if flow.server is not None and not flow.server.up and not flow.is_once:
+        for flow in self._table.flows.values():
+            if flow.sock is not None and flow.server is not None and not flow.server.up and not flow.is_once:
                 flow.first = None
                 self.leave(flow)
 
@@ -200,10 +218,10 @@ class UdpUpstream:
         """Send the first datagram of a flow that has just begun, and keep it in case nobody is there."""
         self._try_send(flow, datagram)
         flow.first = datagram if len(datagram) <= MAX_FIRST_SIZE else None
-        if flow.sock is not None:
+        if flow.sock is not None and not flow.is_once:
             flow.send = functools.partial(self._send_next, flow, flow.sock)
 
-    def _receive_first(self, flow: UdpFlow, sock: socket.socket, size: int) -> bytes:
+    def _receive_first(self, flow: UdpFlow, sock: socket.SocketType, size: int) -> bytes:
         """Somebody is there: the first datagram need not be kept, and what the client says next proves it."""
         datagram = sock.recv(size)
         flow.first = None
@@ -212,7 +230,7 @@ class UdpUpstream:
         self._table.answered(flow)
         return datagram
 
-    def _send_next(self, flow: UdpFlow, sock: socket.socket, datagram: bytes) -> None:
+    def _send_next(self, flow: UdpFlow, sock: socket.SocketType, datagram: bytes) -> None:
         """Once this one is out, the first is too old to be sent again."""
         sock.send(datagram)
         flow.first = None
@@ -302,3 +320,13 @@ class UdpUpstream:
             self.send_first(flow, held[0])
         for datagram in held[1:]:
             self._try_send(flow, datagram)
+
+
+def nowhere(_: bytes) -> int:
+    """The `send` of a flow that has ended."""
+    return 0
+
+
+def nothing(_: int) -> bytes:
+    """The `receive` of a flow without a server."""
+    raise BlockingIOError

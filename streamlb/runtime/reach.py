@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from streamlb.config.tls import ClientTls
 from streamlb.runtime.limits import ANY_TIME
 
 if TYPE_CHECKING:
     from streamlb.config.model import LoadBalancer
     from streamlb.config.static import TcpServersTransport
-    from streamlb.config.tls import ClientTls
 
 
 class Reach(NamedTuple):
@@ -30,7 +30,7 @@ class Reach(NamedTuple):
     half_closed: float = ANY_TIME
     idle: float = ANY_TIME
     proxy_version: int = 0
-    tls: ClientTls | None = None
+    tls: ClientTls = ClientTls()
 
 
 def reach_of(transport: TcpServersTransport, balancer: LoadBalancer) -> Reach:
@@ -45,5 +45,5 @@ def reach_of(transport: TcpServersTransport, balancer: LoadBalancer) -> Reach:
         half_closed=half_closed if half_closed >= 0 else ANY_TIME,
         idle=balancer.idle_timeout or ANY_TIME,
         proxy_version=proxy.version if proxy is not None else 0,
-        tls=transport.tls,
+        tls=transport.tls or ClientTls(),
     )

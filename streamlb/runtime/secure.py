@@ -32,7 +32,7 @@ class SecurePlan:
         wanted: dict[bytes, set[str]] = {}
         for route in routes:
             for host in _hosts(route):
-                wanted.setdefault(host, set()).add(_options(route))
+                wanted.setdefault(host, set()).add(options_named_by(route))
         agreed = {host: names.pop() if len(names) == 1 else DEFAULT_OPTIONS for host, names in wanted.items()}
         self._elsewhere = agreed.pop(_ELSEWHERE, DEFAULT_OPTIONS)
         self._by_host = agreed
@@ -72,5 +72,6 @@ def _hosts(route: Route) -> frozenset[bytes]:
 _ANYWHERE = frozenset({_ELSEWHERE})
 
 
-def _options(route: Route) -> str:
+def options_named_by(route: Route) -> str:
+    """The TLS options a router asks for."""
     return route.tls.options or DEFAULT_OPTIONS

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streamlb.config.tls import DEFAULT_OPTIONS, TlsOptions
+from streamlb.runtime.certificates import Certificates
 from streamlb.runtime.secure import SecurePlan
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ class EntryPointTable:
 class Runtime:
     """One compiled configuration. Never changed after it was built, but for the state its nodes keep."""
 
-    __slots__ = ("config", "entry_points", "services", "version")
+    __slots__ = ("certificates", "config", "entry_points", "services", "version")
 
     def __init__(
         self,
@@ -81,8 +83,14 @@ class Runtime:
     ) -> None:
         self.version = version
         self.config = config
+        self.certificates = Certificates(config.tls)
         self.entry_points = entry_points
         self.services = services
+
+    def tls_options(self, name: str) -> TlsOptions | None:
+        """The TLS options of that name; those called `default` are always there."""
+        found = self.config.tls.options.get(name)
+        return TlsOptions() if found is None and name == DEFAULT_OPTIONS else found
 
 
 class World:

@@ -71,8 +71,10 @@ class _Lines(Generic[F]):
 
     def drop(self, flow: F) -> None:
         self.count -= 1
-        self.fresh.pop(flow, None)
-        self.served.pop(flow, None)
+        if flow.stage is Stage.FRESH:
+            del self.fresh[flow]
+        elif flow.stage is Stage.SERVED:
+            del self.served[flow]
 
 
 class FlowTable(Generic[F]):
@@ -117,7 +119,8 @@ class FlowTable(Generic[F]):
     # --- who is in ---
 
     def has_room(self, client: Hashable) -> bool:
-        return len(self.flows) < self.max_flows and not self.is_crowded(client)
+        lines = self._clients.get(client)
+        return len(self.flows) < self.max_flows and (lines is None or lines.count < self.max_per_client)
 
     def is_crowded(self, client: Hashable) -> bool:
         """Whether a client has as many flows as one may have."""
@@ -141,7 +144,6 @@ class FlowTable(Generic[F]):
 
     def admit(self, flow: F, now: float) -> None:
         """Add a new flow; only where its client `has_room` and its key is new."""
-        assert self.has_room(flow.client)
         assert flow.key not in self.flows
         flow.opened_at = flow.last_seen_at = now
         self.flows[flow.key] = flow

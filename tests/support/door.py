@@ -62,8 +62,8 @@ class Opened:
         return peer
 
 
-def config(http: Rules | None = None, tcp: Rules | None = None, tls: Tls | None = None, **options: Any) -> Config:
-    """An entry point `web` with these routers. patience: its `readHeaderTimeout`."""
+def config(web: Rules | None = None, raw: Rules | None = None, /, *, tls: Tls | None = None, **options: Any) -> Config:
+    """An entry point `web` with these HTTP and TCP routers. patience: its `readHeaderTimeout`."""
     patience = options.pop("patience", 5.0)
     transport = EntryPointTransport(
         responding_timeouts=RespondingTimeouts(read_header_timeout=patience),
@@ -71,8 +71,8 @@ def config(http: Rules | None = None, tcp: Rules | None = None, tls: Tls | None 
     )
     made = Config(
         entry_points={"web": EntryPoint(address=f"{HOST}:1", transport=transport, **options)},
-        http=HttpSection(routers=_routers(http), services=_services(http, "http://")),
-        tcp=TcpSection(routers=_routers(tcp), services=_services(tcp, "")),
+        http=HttpSection(routers=_routers(web), services=_services(web, "http://")),
+        tcp=TcpSection(routers=_routers(raw), services=_services(raw, "")),
     )
     if tls is not None:
         made.tls = tls

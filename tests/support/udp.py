@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from streamlb.balance.selection import MirrorOrder, Selection, Server
 from streamlb.config.model import Config
 from streamlb.config.static import EntryPoint, UdpOptions
+from streamlb.net.poller import poller_of
 from streamlb.net.resolve import Resolver
 from streamlb.proxy.live import Live
 from streamlb.proxy.udp import UdpEntry
@@ -83,6 +84,11 @@ class Bench:
         self.port: int = self.sock.getsockname()[1]
         self.entry = UdpEntry(self.world, "dns", self.loop, self.live, self.sock)
         self.closing = contextlib.ExitStack()
+
+    @property
+    def watched(self) -> int:
+        """Sockets towards servers; the clients' own is watched, too."""
+        return len(poller_of(self.loop)) - 1
 
     def client(self, host: str = "127.0.0.1", **options: Any) -> Client:
         client = Client((host, self.port), **options)

@@ -53,7 +53,7 @@ async def test_a_handshake_goes_to_whom_it_names() -> None:
     async with no_descriptor_leak():
         with origins(2) as (db, rest):
             rules: Any = {"db": ("HostSNI(`db.com`)", db.port, THROUGH), "rest": ("HostSNI(`*`)", rest.port, THROUGH)}
-            async with opened(config(tcp=rules)) as door:
+            async with opened(config({}, rules)) as door:
                 for name, origin in (("db.com", db), ("DB.com", db), ("other.com", rest), (None, rest)):
                     hello = client_hello(name)
                     peer = await door.connect(hello)
@@ -66,7 +66,7 @@ async def test_a_handshake_in_single_bytes() -> None:
     hello = client_hello("db.com")
     with origins() as db:
         rules: Any = {"db": ("HostSNI(`db.com`)", db.port, THROUGH)}
-        async with opened(config(tcp=rules)) as door:
+        async with opened(config({}, rules)) as door:
             peer = await door.connect()
             for place in range(len(hello)):
                 await peer.send(hello[place : place + 1])
@@ -79,7 +79,7 @@ async def test_a_handshake_in_single_bytes() -> None:
 async def test_a_partial_handshake_keeps_nobody_busy() -> None:
     with origins() as db:
         rules: Any = {"db": ("HostSNI(`db.com`)", db.port, THROUGH)}
-        async with opened(config(tcp=rules)) as door:
+        async with opened(config({}, rules)) as door:
             looks = []
             original = door_module.Newcomer.look
 
@@ -97,7 +97,7 @@ async def test_a_partial_handshake_keeps_nobody_busy() -> None:
 async def test_nobody_wants_it() -> None:
     with origins() as db:
         rules: Any = {"db": ("HostSNI(`db.com`)", db.port, THROUGH)}
-        async with opened(config(tcp=rules)) as door:
+        async with opened(config({}, rules)) as door:
             peer = await door.connect(client_hello("other.com"))
             assert await asyncio.wait_for(peer.read_all(), 5) == b"\x15\x03\x01\x00\x02\x02\x70"
 
@@ -114,7 +114,7 @@ async def test_nobody_wants_it() -> None:
 )
 @on_both_loops
 async def test_what_is_no_handshake(words: bytes, answer: bytes) -> None:
-    async with opened(config(tcp={"db": ("HostSNI(`*`)", 1, THROUGH)})) as door:
+    async with opened(config({}, {"db": ("HostSNI(`*`)", 1, THROUGH)})) as door:
         assert await said(await door.connect(words)) == answer
         await until_async(lambda: not door.live)
 
@@ -122,7 +122,7 @@ async def test_what_is_no_handshake(words: bytes, answer: bytes) -> None:
 @on_both_loops
 async def test_half_a_handshake_and_then_nothing() -> None:
     poller_of(asyncio.get_running_loop())
-    async with no_descriptor_leak(), opened(config(tcp={"db": ("HostSNI(`*`)", 1, THROUGH)}, patience=0.2)) as door:
+    async with no_descriptor_leak(), opened(config({}, {"db": ("HostSNI(`*`)", 1, THROUGH)}, patience=0.2)) as door:
         mute, half = await door.connect(), await door.connect(client_hello()[:50])
         assert await said(mute) == b""
         assert await said(half) == b""
@@ -138,7 +138,7 @@ async def test_half_a_handshake_and_then_nothing() -> None:
 
 @on_both_loops
 async def test_the_oldest_make_room() -> None:
-    made = config(tcp={"db": ("HostSNI(`*`)", 1, THROUGH)})
+    made = config({}, {"db": ("HostSNI(`*`)", 1, THROUGH)})
     with mock.patch.object(door_module, "MAX_NEWCOMERS", 3):
         async with opened(made) as door:
             first, *others = [await door.connect() for _ in range(4)]
@@ -148,7 +148,7 @@ async def test_the_oldest_make_room() -> None:
 
 @on_both_loops
 async def test_a_drain_waits_for_nobody_who_has_not_begun() -> None:
-    async with opened(config(tcp={"db": ("HostSNI(`*`)", 1, THROUGH)})) as door:
+    async with opened(config({}, {"db": ("HostSNI(`*`)", 1, THROUGH)})) as door:
         peer = await door.connect(client_hello()[:50])
         await until_async(lambda: door.live == 1)
         assert await asyncio.wait_for(door.serving.drain(), 5) == 0
@@ -163,7 +163,7 @@ async def test_a_server_that_speaks_first() -> None:
     """Where TLS is spoken too, its clients are waited for a while."""
     with origins(2) as (mail, db):
         rules: Any = {"mail": ("HostSNI(`*`)", mail.port), "db": ("HostSNI(`db.com`)", db.port, THROUGH)}
-        async with opened(config(tcp=rules)) as door:
+        async with opened(config({}, rules)) as door:
             silent = await door.connect()
             await greets(mail, b"")
             assert await silent.read(5) == b"hello"
@@ -177,7 +177,7 @@ async def test_a_server_that_speaks_first() -> None:
 @on_both_loops
 async def test_without_tls_nobody_waits() -> None:
     with origins() as mail:
-        async with opened(config(tcp={"mail": ("HostSNI(`*`)", mail.port)})) as door:
+        async with opened(config({}, {"mail": ("HostSNI(`*`)", mail.port)})) as door:
             with mock.patch("streamlb.proxy.newcomer.SILENCE", 60.0):
                 silent = await door.connect()
                 await greets(mail, b"")
@@ -210,7 +210,7 @@ async def test_http_spoken_to_https() -> None:
 @pytest.mark.parametrize("pieces", [1, 3, 8])
 @on_both_loops
 async def test_a_request_for_encryption_is_answered(pieces: int) -> None:
-    async with opened(config(tcp={"db": ("HostSNI(`db.com`)", 1, THROUGH)})) as door:
+    async with opened(config({}, {"db": ("HostSNI(`db.com`)", 1, THROUGH)})) as door:
         peer = await door.connect()
         for place in range(0, 8, 8 // pieces):
             await peer.send(SSL_REQUEST[place : place + 8 // pieces])
@@ -222,7 +222,7 @@ async def test_a_request_for_encryption_is_answered(pieces: int) -> None:
 
 @on_both_loops
 async def test_another_encryption_is_declined_first() -> None:
-    async with opened(config(tcp={"db": ("HostSNI(`db.com`)", 1, THROUGH)})) as door:
+    async with opened(config({}, {"db": ("HostSNI(`db.com`)", 1, THROUGH)})) as door:
         peer = await door.connect(SSL_REQUEST[:-1] + b"\x30")
         assert await peer.read(1) == b"N"
         await peer.send(SSL_REQUEST)
@@ -234,12 +234,41 @@ async def test_another_encryption_is_declined_first() -> None:
 @on_both_loops
 async def test_what_was_asked_for_must_follow() -> None:
     with origins() as plain:
-        made = config(tcp={"db": ("HostSNI(`db.com`)", 1, THROUGH), "plain": ("HostSNI(`*`)", plain.port)})
+        made = config({}, {"db": ("HostSNI(`db.com`)", 1, THROUGH), "plain": ("HostSNI(`*`)", plain.port)})
         async with opened(made) as door:
             assert await said(await door.connect(SSL_REQUEST + b"something else")) == b"S"
             part = await door.connect(SSL_REQUEST[:5])
             await greets(plain, SSL_REQUEST[:5])
             assert await part.read(5) == b"hello"
+
+
+@on_both_loops
+async def test_a_server_is_asked_as_we_were() -> None:
+    with origins() as db:
+        async with opened(config({}, {"db": ("HostSNI(`db.com`)", db.port, THROUGH)})) as door:
+            peer = await door.connect(SSL_REQUEST)
+            assert await peer.read(1) == b"S"
+            hello = client_hello("db.com")
+            await peer.send(hello)
+            server = await db.accept()
+            assert await server.read(8) == SSL_REQUEST
+            await server.send(b"S")
+            assert await server.read(len(hello)) == hello
+            await server.send(b"\x16\x03\x03 hello of the server")
+            assert (await peer.recv()).endswith(b"hello of the server")
+
+
+@on_both_loops
+async def test_a_server_that_declines_ends_it() -> None:
+    with origins() as db:
+        async with opened(config({}, {"db": ("HostSNI(`db.com`)", db.port, THROUGH)})) as door:
+            peer = await door.connect(SSL_REQUEST)
+            assert await peer.read(1) == b"S"
+            await peer.send(client_hello("db.com"))
+            server = await db.accept()
+            assert await server.read(8) == SSL_REQUEST
+            await server.send(b"N")
+            assert await peer.was_reset()
 
 
 # --- the PROXY protocol ------------------------------------------------------------------------------------------
@@ -265,7 +294,7 @@ async def test_http_behind_a_proxy() -> None:
 async def test_tcp_behind_a_proxy() -> None:
     with origins(2) as (known, stranger):
         rules: Any = {"known": ("ClientIP(`192.0.2.0/24`)", known.port), "stranger": ("HostSNI(`*`)", stranger.port)}
-        async with opened(config(tcp=rules, proxy_protocol=PROXY)) as door:
+        async with opened(config({}, rules, proxy_protocol=PROXY)) as door:
             await door.connect(HEADER + b"hello")
             assert await greets(known, b"hello") == b"hello"
             await door.connect(HEADER)
@@ -283,7 +312,7 @@ async def test_tls_behind_a_proxy() -> None:
     hello = client_hello("db.com")
     with origins() as db:
         rules: Any = {"db": ("HostSNI(`db.com`) && ClientIP(`192.0.2.7`)", db.port, THROUGH)}
-        async with opened(config(tcp=rules, proxy_protocol=PROXY)) as door:
+        async with opened(config({}, rules, proxy_protocol=PROXY)) as door:
             await door.connect(HEADER + hello)
             assert await greets(db, hello) == hello
             assert await said(await door.connect(hello)) == b"\x15\x03\x01\x00\x02\x02\x70"

@@ -40,7 +40,7 @@ async def test_answers_find_their_clients_in_whatever_order_they_come() -> None:
         heard = {(n, await client.hear()) for _ in range(5) for n, client in enumerate(clients)}
         assert heard == {(i % 10, b"answer to %d" % i) for i in range(50)}
         assert len(bench.entry) == 0
-        assert bench.entry._by_descriptor == {}
+        assert bench.watched == 0
 
 
 @on_both_loops
@@ -162,7 +162,7 @@ async def test_datagrams_without_an_answer_end_by_the_timeout_and_are_bounded() 
         assert len(bench.entry) == 20
         await until_async(lambda: len(bench.entry) == 0)
         assert len(origin.heard) == 20
-        assert bench.entry._by_descriptor == {}
+        assert bench.watched == 0
 
 
 @on_both_loops

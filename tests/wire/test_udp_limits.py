@@ -62,7 +62,7 @@ async def test_a_client_with_many_questions_gets_the_places_of_those_that_are_an
             assert await bench.client().ask(b"%d" % number) == b"%d" % number
         assert bench.entry.counters.crowded == 0
         assert bench.entry.counters.evicted == 45
-        assert len(bench.entry) == len(bench.entry._by_descriptor) == 5
+        assert len(bench.entry) == bench.watched == 5
 
 
 @on_both_loops
@@ -119,7 +119,7 @@ async def test_a_flood_of_strangers_stays_within_the_limit(monkeypatch: pytest.M
                 assert await client.ask(b"during") == b"during"
             assert len(bench.entry) <= 300
         assert counters.full == 50_000 - 299
-        assert len(bench.entry) == len(bench.entry._by_descriptor) == 300
+        assert len(bench.entry) == bench.watched == 300
         assert await client.ask(b"after") == b"after"
         assert counters.overrun == 0
 
@@ -131,7 +131,7 @@ async def test_strangers_of_a_flood_give_way_and_proven_flows_do_not(monkeypatch
         clients = [await proven(bench) for _ in range(10)]
         for start in range(0, 5_000, 100):
             await strangers(bench, start, 100)
-            assert len(bench.entry) == len(bench.entry._by_descriptor) == 20
+            assert len(bench.entry) == bench.watched == 20
             if start % 1000 == 0:
                 assert await bench.client().ask(b"new") == b"new", "a new client is served in the flood"
         assert [await client.ask(b"after") for client in clients] == [b"after"] * 10
@@ -231,6 +231,20 @@ async def test_a_server_with_much_to_say_is_heard_in_a_flood() -> None:
         for number in range(20):
             origin.send(b"%d" % number, origin.heard[0][1])
         assert [await client.hear() for _ in range(20)] == [b"%d" % number for number in range(20)]
+
+
+@on_both_loops
+async def test_what_was_lost_of_a_server_is_counted_when_its_flow_ends() -> None:
+    origin = Origin(lambda _: None)
+    async with bench_of(origin, timeout=0.1) as bench:
+        client = bench.client()
+        client.send(b"subscribe")
+        await until_async(lambda: origin.heard)
+        for _ in range(2000):
+            # Nobody reads meanwhile.
+            origin.send(bytes(1000), origin.heard[0][1])
+        await until_async(lambda: len(bench.entry) == 0)
+        assert bench.entry.counters.overrun > 1000
 
 
 # --- shortages ---

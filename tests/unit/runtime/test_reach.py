@@ -15,7 +15,7 @@ from streamlb.runtime.registry import Registry
 
 
 def test_the_defaults() -> None:
-    assert reach_of(TcpServersTransport(), LoadBalancer()) == Reach(30.0, 15.0, 3600.0, ANY_TIME, 0, None)
+    assert reach_of(TcpServersTransport(), LoadBalancer()) == Reach(30.0, 15.0, 3600.0, ANY_TIME, 0, ClientTls())
 
 
 def test_what_a_transport_says() -> None:
