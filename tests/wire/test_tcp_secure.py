@@ -323,12 +323,12 @@ async def test_a_goodbye_that_finds_no_room_arrives_all_the_same(size: int) -> N
         real = downstream._send
         on_ready, loop = relay.pumps._up.on_ready, asyncio.get_running_loop()
 
-        def stingy(piece: Any) -> int:
+        def stingy(piece: Any, *flags: int) -> int:
             if downstream._said_goodbye and not refused:
                 refused.append(len(piece))
                 loop.call_soon(on_ready, WRITABLE)
                 raise BlockingIOError
-            sent: int = real(piece)
+            sent: int = real(piece, *flags)
             return sent
 
         downstream._send = stingy
