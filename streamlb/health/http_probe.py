@@ -132,10 +132,9 @@ async def _ask(method: str, url: str, check: Check) -> tuple[int, str, bytes]:
 def _tls(check: Check, host: str, *, at_home: bool) -> dict[str, Any]:
     """What makes a connection one of TLS: as for the requests of clients."""
     assert check.transport is not None
-    server_name, authorities, certificates, is_verified, minimum, maximum = check.transport.identity
     return {
-        "ssl": client_context(authorities, certificates, is_verified, minimum, maximum),
-        "server_hostname": (server_name if at_home else "") or host.rstrip("."),
+        "ssl": client_context(*check.transport.trust),
+        "server_hostname": (check.transport.server_name if at_home else "") or host.rstrip("."),
         "ssl_handshake_timeout": max(check.options.timeout, MIN_HANDSHAKE_TIMEOUT),
     }
 

@@ -35,8 +35,7 @@ MAX_HANDSHAKE_TIMEOUT: Final = 3600.0
 
 def context_of(transport: ServersTransport) -> ssl.SSLContext:
     """The TLS context of a transport, made once for all that say the same."""
-    _, authorities, certificates, is_verified, minimum, maximum = transport.identity
-    return client_context(authorities, certificates, is_verified, minimum, maximum)
+    return client_context(*transport.trust)
 
 
 def prepare(config: Config) -> None:
