@@ -8,6 +8,7 @@ Specified by Traefik's entry point page: `host:port`, `:port`, `[::1]:port`, eac
 from __future__ import annotations
 
 import errno
+import functools
 import ipaddress
 import re
 import socket
@@ -29,6 +30,9 @@ UDP_BUFFER = 4 * 1024 * 1024
 """Bytes asked for datagrams waiting to be read; the kernel caps this at `net.core.rmem_max`."""
 
 PRIVILEGED_PORTS = 1024
+
+MAX_CLIENTS = 4096
+"""Addresses of clients remembered: reading one costs as much as the routing of its connection."""
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -76,7 +80,11 @@ def numeric_family(host: str) -> socket.AddressFamily | None:
 
 def client_ip(peer: Any) -> IPAddress:
     """The address of an accepted peer; an IPv4 client of a dual-stack socket is the IPv4 address it is."""
-    host: str = peer[0]
+    return _client_ip(peer[0])
+
+
+@functools.lru_cache(maxsize=MAX_CLIENTS)
+def _client_ip(host: str) -> IPAddress:
     if ":" not in host:
         return ipaddress.IPv4Address(host)
     address = ipaddress.IPv6Address(host.partition("%")[0])

@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 class Handshake:
     """One handshake. Ends once: `on_done(None)`, or `on_done(error)` with the socket closed."""
 
-    __slots__ = ("_events", "_loop", "_on_done", "_poller", "_secure", "_timer")
+    __slots__ = ("_events", "_loop", "_on_done", "_poller", "_secure", "_stays", "_timer")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, secure: SecureSocket, on_done: OnDone) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, secure: SecureSocket, on_done: OnDone, stays: bool) -> None:
         # connection
         self._loop = loop
         self._poller = poller_of(loop)
         self._secure = secure
         self._on_done: OnDone | None = on_done
+        self._stays = stays
         self._timer: asyncio.Handle | None = None
         self._events = 0
 
@@ -81,10 +82,25 @@ class Handshake:
         on_done, self._on_done = self._on_done, None
         if on_done is None:
             return
+        if error is None and self._stays:
+            error = self._stay()
         self._stop()
         if error is not None:
             self._secure.raw.close()
         on_done(error)
+
+    def _stay(self) -> OSError | None:
+        """Leave the socket watched, for whoever takes over; the error if the kernel does not watch more."""
+        events, self._events = self._events, 0
+        fd = self._secure.fileno()
+        if events == WRITABLE:
+            self._poller.modify(fd, READABLE)
+        elif not events:
+            try:
+                self._poller.add(fd, READABLE, self._on_ready)
+            except OSError as error:
+                return error
+        return None
 
     def _stop(self) -> None:
         if self._timer is not None:
@@ -95,13 +111,18 @@ class Handshake:
             self._poller.remove(self._secure.fileno())
 
 
-def shake_hands(loop: asyncio.AbstractEventLoop, secure: SecureSocket, timeout: float, on_done: OnDone) -> Handshake:
+def shake_hands(
+    loop: asyncio.AbstractEventLoop, secure: SecureSocket, timeout: float, on_done: OnDone, *, stays: bool = False
+) -> Handshake:
     """Go through the handshake of `secure`, beginning at once with what has come; a timeout of 0 sets no limit.
 
     `on_done` is called once, later, never from inside this call; not at all after `cancel`. After a failure the socket
-    is closed, and whoever could be told why, was. After success nobody watches the socket, `secure.pending` may be
-    true, and a client that does not speak first has to `flush`.
+    is closed, and whoever could be told why, was. After success `secure.pending` may be true, and a client that does
+    not speak first has to `flush`.
+
+    stays: after success the poller goes on watching for READABLE, and `on_done` has to `hand_over` the socket;
+    otherwise nobody watches it.
     """
-    handshake = Handshake(loop, secure, on_done)
+    handshake = Handshake(loop, secure, on_done, stays)
     handshake.start(timeout)
     return handshake

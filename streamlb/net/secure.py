@@ -267,13 +267,16 @@ class SecureSocket:
             count += self._encipher(view[count:])
         return count
 
-    def flush(self) -> bool:
-        """Send what is there; whether all of it has gone. Raises OSError. Hot."""
+    def flush(self, flags: int = 0) -> bool:
+        """Send what is there; whether all of it has gone. Raises OSError. Hot.
+
+        flags: MSG_MORE has it leave together with the FIN of a `close` that follows at once.
+        """
         self._waits_for_company = False
         rest = self._rest or self._outgoing.read()
         while rest:
             try:
-                sent = self._send(rest)
+                sent = self._send(rest, flags)
             except BlockingIOError:
                 sent = 0
             if sent < len(rest):
@@ -342,5 +345,5 @@ class SecureSocket:
         if not (self._said_goodbye or self._cut or self._starts) and self.raw.fileno() >= 0:
             with contextlib.suppress(OSError):
                 self.say_goodbye()
-                self.flush()
+                self.flush(socket.MSG_MORE)
         self.raw.close()

@@ -56,8 +56,13 @@ class SecureTransport(asyncio.Transport):
         secure: SecureSocket,
         protocol: asyncio.Protocol,
         peer: Any = None,
+        *,
+        is_watched: bool = False,
     ) -> None:
-        """peer: its address, if known. Raises OSError, with the socket closed, if the kernel will not watch more."""
+        """peer: its address, if known. is_watched: the poller watches for READABLE (`shake_hands` with `stays`).
+
+        Raises OSError, with the socket closed, if the kernel does not watch more.
+        """
         # connection
         super().__init__()
         self._loop = loop
@@ -75,13 +80,17 @@ class SecureTransport(asyncio.Transport):
         self._finished = False
         self._closing = False
         self._lost = False
-        self._watched = 0
-        try:
-            self._watch()
-        except OSError:
-            self._lost = True
-            secure.close()
-            raise
+        if is_watched:
+            self._watched = READABLE
+            self._poller.hand_over(self._fd, self._on_ready)
+        else:
+            self._watched = 0
+            try:
+                self._watch()
+            except OSError:
+                self._lost = True
+                secure.close()
+                raise
         protocol.connection_made(self)
         if secure.pending and self._watched & READABLE:
             self._on_readable()
@@ -167,7 +176,7 @@ class SecureTransport(asyncio.Transport):
         self._lost = self._closing = True
         if self._watched:
             self._watched = 0
-            self._poller.remove(self._fd)
+            self._poller.forget(self._fd)
         self._secure.raw.close()
         self._loop.call_soon(self._report, error)
 
@@ -249,7 +258,7 @@ class SecureTransport(asyncio.Transport):
         secure = self._secure
         secure.say_goodbye()
         try:
-            is_empty = secure.flush()
+            is_empty = secure.flush(socket.MSG_MORE)
         except OSError as error:
             self._lose(error)
             return

@@ -51,6 +51,13 @@ REASONS = {
 """OpenSSL's names for what an operator knows by another name."""
 
 
+WEAK = {
+    "EE_KEY_TOO_SMALL": "its key is too short to be safe",
+    "CA_KEY_TOO_SMALL": "the key of an authority in its chain is too short to be safe",
+    "CA_MD_TOO_WEAK": "it is signed with a hash that is no longer safe",
+}
+"""OpenSSL's names for certificates that it refuses to show."""
+
 CLIENT_REASONS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
     "HTTP_REQUEST": "it speaks plain HTTP",
@@ -240,8 +247,18 @@ def _load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
             file.write(f"{certificate}\n{key}\n".encode())
         # Without a password OpenSSL would ask the terminal for one.
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password="")
+    except ssl.SSLError as error:
+        raise _pair_error(error) from None
     finally:
         os.close(descriptor)
+
+
+def _pair_error(error: ssl.SSLError) -> PemError:
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return PemError("this key is not the certificate's", of_key=True)
+    if error.reason in WEAK:
+        return PemError(WEAK[error.reason])
+    return PemError("this is no key that can be read", of_key=True)
 
 
 # --- judging what a configuration names ----------------------------------------------------------------------------
@@ -263,12 +280,7 @@ def check_pair(certificate: str, key: str) -> None:
         raise PemError("there is no private key in it", of_key=True)
     if "ENCRYPTED" in key:
         raise PemError("the key needs a password, and streamlb has nobody to ask for it", of_key=True)
-    try:
-        _load_pair(context, certificate, key)
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise PemError("this key is not the certificate's", of_key=True) from None
-        raise PemError("this is no key that can be read", of_key=True) from None
+    _load_pair(context, certificate, key)
 
 
 def said_goodbye(transport: asyncio.BaseTransport) -> bool:

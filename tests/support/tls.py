@@ -1,7 +1,7 @@
 """Both ends of a TLS connection for tests: ours on the running loop, the client's by Python's own `ssl` in a thread.
 
 What lives here: contexts of both, `connected` (two ends of a TCP connection), `shaken` (awaits a handshake of ours),
-and `Carried`, a protocol that notes what it is told. What must not: anything of HTTP.
+`Carried`, a protocol that notes what it is told, and `echoing`, a server of it. What must not: anything of HTTP.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from streamlb.config.tls import TlsOptions
 from streamlb.net.handshake import shake_hands
+from streamlb.net.listener import Acceptor
 from streamlb.net.secure import SecureSocket
 from streamlb.net.secure_transport import SecureTransport
 from streamlb.net.tls import server_context
 from tests.support.certificates import Pair, authority, local_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 TIMEOUT = 10.0
 
@@ -134,3 +136,52 @@ async def carried(
     secure, peer = await both_ends(ours, client, context, theirs)
     SecureTransport(asyncio.get_running_loop(), secure, protocol)
     return peer
+
+
+class Echo(Carried):
+    """Says everything back."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.transport.write(data)
+
+
+@dataclass(slots=True)
+class Echoing:
+    """What an echoing server has seen. resumed: whether a session was, per connection."""
+
+    port: int
+    connections: list[Echo] = field(default_factory=list)
+    resumed: list[bool] = field(default_factory=list)
+    failures: list[OSError] = field(default_factory=list)
+
+
+@contextlib.asynccontextmanager
+async def echoing(context: ssl.SSLContext, timeout: float = TIMEOUT) -> AsyncIterator[Echoing]:
+    """A server on the running loop that echoes over TLS."""
+    loop = asyncio.get_running_loop()
+    listening = socket.create_server(("127.0.0.1", 0), backlog=128)
+    seen = Echoing(listening.getsockname()[1])
+
+    def accept(sock: socket.socket, peer: Any) -> None:
+        secure = SecureSocket(sock, context, server_side=True)
+
+        def on_done(error: OSError | None) -> None:
+            if error is not None:
+                seen.failures.append(error)
+                return
+            seen.resumed.append(bool(secure.ssl_object.session_reused))
+            echo = Echo()
+            seen.connections.append(echo)
+            SecureTransport(loop, secure, echo, peer, is_watched=True)
+
+        shake_hands(loop, secure, timeout, on_done, stays=True)
+
+    acceptor = Acceptor(loop, listening, accept)
+    try:
+        yield seen
+    finally:
+        acceptor.stop()
+        for echo in seen.connections:
+            echo.transport.abort()
+            await echo.end()
