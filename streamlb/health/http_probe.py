@@ -97,7 +97,8 @@ async def _ask(method: str, url: str, check: Check) -> tuple[int, str, bytes]:
     where = urlsplit(url)
     at_home = f"{where.scheme}://{where.netloc}" == check.origin
     host, port = where.hostname or "", where.port or DEFAULT_PORTS[where.scheme]
-    sock = await connect(check.host if at_home else host, port, options.timeout)
+    version = check.proxy_version if at_home else 0
+    sock = await connect(check.host if at_home else host, port, options.timeout, version)
     try:
         tls = _tls(check, host, at_home=at_home) if where.scheme == "https" else {}
         reader, writer = await asyncio.open_connection(sock=sock, limit=MAX_HEAD, **tls)

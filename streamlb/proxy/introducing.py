@@ -8,7 +8,7 @@ Specified by Traefik's `proxyProtocol` of serversTransports.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamlb.errors import Retry, UpstreamError
 from streamlb.net.address import client_ip
@@ -46,7 +46,11 @@ def send_whole(sock: socket.socket, data: bytes, failure: str) -> UpstreamError 
 def local_endpoint(sock: socket.socket) -> Endpoint | None:
     """Where a client's connection was accepted; None if it is gone."""
     try:
-        here = sock.getsockname()
-        return client_ip(here), here[1]
+        return endpoint_of(sock.getsockname())
     except OSError:
         return None
+
+
+def endpoint_of(name: Any) -> Endpoint | None:
+    """The address and port of a socket's name, None for none."""
+    return (client_ip(name), name[1]) if name else None
