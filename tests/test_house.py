@@ -75,6 +75,7 @@ ONLY_IN = {
     "h11": re.compile(r"wire/http1\w*\.py|whoami/\w+\.py"),
     "yaml": re.compile(r"config/load\.py"),
     "click": re.compile(r"cli\.py"),
+    "cryptography": re.compile(r"process/certificates\.py"),
     "uvloop": re.compile(r"process/\w+\.py|whoami/\w+\.py"),
     "pydantic": re.compile(r"config/\w+\.py"),
     "re2": re.compile(r"routing/pattern\.py"),

@@ -2,8 +2,8 @@
 
 What lives here: the order of the steps, and what a valid configuration comes with.
 What must not: the steps themselves (`load.py`, `shape.py`, `entry_points.py`, `kubernetes.py`, `services.py`,
-`transports.py`, `routers.py`, `timeouts.py`). Called by the command line and the control process. Specified by
-docs/reference.md.
+`transports.py`, `certificates.py`, `routers.py`, `timeouts.py`). Called by the command line and the control process.
+Specified by docs/reference.md.
 """
 
 from __future__ import annotations
@@ -12,14 +12,26 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from streamlb.config import entry_points, health, kubernetes, routers, services, shape, timeouts, transports
+from streamlb.config import (
+    certificates,
+    entry_points,
+    health,
+    kubernetes,
+    routers,
+    services,
+    shape,
+    timeouts,
+    transports,
+)
 from streamlb.config.load import decode, find_files, parse, read_bytes, read_source
 from streamlb.config.model import Config
 from streamlb.config.reading import Reading
+from streamlb.config.transports import Files
 from streamlb.config.tree import Mapping, Node, Scalar, Source, is_empty, problem_at
 from streamlb.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from streamlb.config.certificates import CheckTlsOptions, DescribeCertificate
     from streamlb.config.health import CheckPattern
     from streamlb.config.reading import Path
     from streamlb.config.routers import CheckRule, FindHidden
@@ -38,6 +50,18 @@ class Loaded:
     files: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Judges:
+    """What others know and the checks do not; None leaves a check out."""
+
+    check_rule: CheckRule | None
+    find_hidden: FindHidden | None
+    check_pem: CheckPem | None
+    check_pattern: CheckPattern | None
+    describe: DescribeCertificate | None
+    check_tls_options: CheckTlsOptions | None
+
+
 def read(
     path: str | os.PathLike[str], *, check_rule: CheckRule | None = None, check_pem: CheckPem | None = None
 ) -> Config:
@@ -52,10 +76,13 @@ def load(
     find_hidden: FindHidden | None = None,
     check_pem: CheckPem | None = None,
     check_pattern: CheckPattern | None = None,
+    describe: DescribeCertificate | None = None,
+    check_tls_options: CheckTlsOptions | None = None,
 ) -> Loaded:
     """The configuration of a file and what comes with it. Raises ConfigError with all its problems."""
     name = os.fspath(path)
-    return _load(read_source(name), os.path.dirname(name), check_rule, find_hidden, check_pem, check_pattern)
+    judges = _Judges(check_rule, find_hidden, check_pem, check_pattern, describe, check_tls_options)
+    return _load(read_source(name), os.path.dirname(name), judges)
 
 
 def load_text(
@@ -66,20 +93,16 @@ def load_text(
     find_hidden: FindHidden | None = None,
     check_pem: CheckPem | None = None,
     check_pattern: CheckPattern | None = None,
+    describe: DescribeCertificate | None = None,
+    check_tls_options: CheckTlsOptions | None = None,
 ) -> Loaded:
     """The same for text that is not in a file; `name` says how to call it and where relative paths begin."""
     source = decode(name, text.encode("utf-8", "surrogatepass"))
-    return _load(source, os.path.dirname(name), check_rule, find_hidden, check_pem, check_pattern)
+    judges = _Judges(check_rule, find_hidden, check_pem, check_pattern, describe, check_tls_options)
+    return _load(source, os.path.dirname(name), judges)
 
 
-def _load(
-    source: Source,
-    directory: str,
-    check_rule: CheckRule | None,
-    find_hidden: FindHidden | None,
-    check_pem: CheckPem | None,
-    check_pattern: CheckPattern | None,
-) -> Loaded:
+def _load(source: Source, directory: str, judges: _Judges) -> Loaded:
     reading = Reading()
     root = _document(source, reading.problems)
     config = shape.read(root, Config, reading)
@@ -89,15 +112,17 @@ def _load(
         _add_manifests(config, directory, files, reading)
     _check_names(config, reading)
     services.check(config, reading)
-    if check_pattern is not None:
-        health.check_patterns(config, reading, check_pattern)
-    transports.check(config, directory, files, reading, check_pem)
-    routers.check(config, reading, check_rule)
+    if judges.check_pattern is not None:
+        health.check_patterns(config, reading, judges.check_pattern)
+    pem = Files(directory, files, reading, judges.check_pem)
+    transports.check(config, pem, reading)
+    certificates.check(config, pem, reading, judges.describe, judges.check_tls_options)
+    routers.check(config, reading, judges.check_rule)
     timeouts.check(config, reading)
     if reading.problems:
         raise ConfigError(_tidy(reading.problems))
-    if find_hidden:
-        routers.note_hidden(config, reading, find_hidden)
+    if judges.find_hidden:
+        routers.note_hidden(config, reading, judges.find_hidden)
     return Loaded(config, sorted(_tidy(reading.notes), key=lambda note: note.position), files)
 
 

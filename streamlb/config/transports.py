@@ -41,12 +41,11 @@ CheckPem = Callable[[str, str], PemFault | None]
 """`(certificates, key)` to what is wrong with them; without a key the certificates are authorities."""
 
 
-def check(config: Config, directory: str, files: list[str], reading: Reading, check_pem: CheckPem | None) -> None:
-    """Check all transports and replace their paths, which begin in `directory`, by what the files hold."""
-    files_of = _Files(directory, files, reading, check_pem)
-    _check_transport(("serversTransport",), config.servers_transport, files_of, reading)
+def check(config: Config, files: Files, reading: Reading) -> None:
+    """Check all transports and replace their paths by what the files hold."""
+    _check_transport(("serversTransport",), config.servers_transport, files, reading)
     for name, transport in config.http.servers_transports.items():
-        _check_transport(("http", "serversTransports", name), transport, files_of, reading)
+        _check_transport(("http", "serversTransports", name), transport, files, reading)
     for protocol in ("http", "tcp"):
         for name in _transports(protocol, config):
             if "@" in name:
@@ -55,7 +54,7 @@ def check(config: Config, directory: str, files: list[str], reading: Reading, ch
     _check_references(config, reading)
 
 
-def _check_transport(path: Path, transport: ServersTransport, files: _Files, reading: Reading) -> None:
+def _check_transport(path: Path, transport: ServersTransport, files: Files, reading: Reading) -> None:
     if reading.is_broken(path):
         return
     name = transport.server_name
@@ -71,13 +70,14 @@ def _check_transport(path: Path, transport: ServersTransport, files: _Files, rea
         files.judge(text, "", spot, spot)
         transport.root_cas[index] = text
     for index, certificate in enumerate(transport.certificates):
-        _read_pair((*path, "certificates", index), certificate, files)
+        read_pair((*path, "certificates", index), certificate, files)
     if transport.insecure_skip_verify and transport.root_cas:
         reason = "with `insecureSkipVerify` any certificate will do: the `rootCAs` are not asked"
         reading.note((*path, "insecureSkipVerify"), reason)
 
 
-def _read_pair(path: Path, certificate: Certificate, files: _Files) -> None:
+def read_pair(path: Path, certificate: Certificate, files: Files) -> None:
+    """Replace the paths of a certificate and its key by what the files hold."""
     at_cert, at_key = (*path, "certFile"), (*path, "keyFile")
     certificate.cert_file = files.read(certificate.cert_file, at_cert)
     certificate.key_file = files.read(certificate.key_file, at_key)
@@ -85,8 +85,8 @@ def _read_pair(path: Path, certificate: Certificate, files: _Files) -> None:
         files.judge(certificate.cert_file, certificate.key_file, at_cert, at_key)
 
 
-class _Files:
-    """Reads what the configuration names, by path or as text, and has it judged."""
+class Files:
+    """Reads what the configuration names, by path, which begins in `directory`, or as text, and has it judged."""
 
     def __init__(self, directory: str, files: list[str], reading: Reading, check_pem: CheckPem | None) -> None:
         self._directory = directory

@@ -27,7 +27,9 @@ MAX_KEEPALIVE = 32_767
 """Seconds of silence the kernel can be told (tcp(7))."""
 
 UDP_BUFFER = 4 * 1024 * 1024
-"""Bytes asked for datagrams waiting to be read; the kernel caps this at `net.core.rmem_max`."""
+"""Bytes asked for datagrams waiting to be read; the kernel caps this at `net.core.rmem_max` for the unprivileged."""
+SO_RCVBUFFORCE = 33
+"""Linux's number; beyond that cap, with CAP_NET_ADMIN (socket(7))."""
 
 PRIVILEGED_PORTS = 1024
 
@@ -123,8 +125,16 @@ def bind_tcp(address: Address, *, name: str = "", reuse_port: bool = False) -> s
 def bind_udp(address: Address, *, name: str = "", reuse_port: bool = False) -> socket.socket:
     """A non-blocking datagram socket with a generous receive buffer."""
     sock = _bound(address, socket.SOCK_DGRAM, name, reuse_port)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER)
+    ask_for_buffer(sock, UDP_BUFFER)
     return sock
+
+
+def ask_for_buffer(sock: socket.socket, size: int) -> None:
+    """Have the kernel keep up to `size` bytes for us, or as many as we are allowed."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def keep_alive(sock: socket.socket, seconds: float = KEEPALIVE_IDLE) -> None:

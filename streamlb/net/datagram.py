@@ -137,18 +137,18 @@ def open_door(sock: socket.socket) -> FixedDoor | WildcardDoor:
     return FixedDoor(sock)
 
 
-def overruns(sock: socket.socket) -> int:
+def overruns(sock: socket.SocketType) -> int:
     """Datagrams the kernel has dropped because the socket's receive buffer was full; counts modulo 2**32."""
     return _memory_of(sock)[8]
 
 
-def is_half_full(sock: socket.socket) -> bool:
+def is_half_full(sock: socket.SocketType) -> bool:
     """Whether more than half of the socket's receive buffer is taken."""
     waiting, size, *_ = _memory_of(sock)
     return waiting * 2 > size
 
 
-def _memory_of(sock: socket.socket) -> tuple[int, ...]:
+def _memory_of(sock: socket.SocketType) -> tuple[int, ...]:
     return MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size))
 
 

@@ -117,8 +117,7 @@ def shake_hands(
     """Go through the handshake of `secure`, beginning at once with what has come; a timeout of 0 sets no limit.
 
     `on_done` is called once, later, never from inside this call; not at all after `cancel`. After a failure the socket
-    is closed, and whoever could be told why, was. After success `secure.pending` may be true, and a client that does
-    not speak first has to `flush`.
+    is closed, and whoever could be told why, was. After success `secure.pending` may be true, and `secure.unsent` too.
 
     stays: after success the poller goes on watching for READABLE, and `on_done` has to `hand_over` the socket;
     otherwise nobody watches it.

@@ -150,8 +150,8 @@ class SecureSocket:
             self._say_why()
             raise
         self.pending = self._incoming.pending > 0
-        if self.ssl_object.version() == "TLSv1.3":
-            # What is left to say (a server's tickets, a client's Finished) need not travel alone.
+        if self.ssl_object.server_side and self.ssl_object.version() == "TLSv1.3":
+            # Nobody waits for the tickets: they leave with what is sent first.
             self._waits_for_company = True
         else:
             self.flush()

@@ -8,8 +8,10 @@ Specified by the transports of asyncio's documentation, and RFC 8446 section 6.1
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from streamlb.net.poller import READABLE, WRITABLE, poller_of
@@ -141,7 +143,7 @@ class SecureTransport(asyncio.Transport):
         try:
             is_empty = secure.flush()
         except OSError as error:
-            self._lose(error)
+            self._lose(self._why(error))
             return
         if is_empty:
             self._watch()
@@ -168,6 +170,15 @@ class SecureTransport(asyncio.Transport):
             self._poller.modify(self._fd, wanted)
         else:
             self._poller.remove(self._fd)
+
+    def _why(self, error: OSError) -> OSError:
+        """The reason for an error of writing, if the peer has left one: an alert that is still to be read."""
+        with contextlib.suppress(OSError):
+            try:
+                self._secure.recv_into(self._chunk)
+            except ssl.SSLError as alert:
+                return alert
+        return error
 
     def _lose(self, error: Exception | None) -> None:
         """The connection is over; the protocol hears of it later, never from inside a call of its own."""
@@ -198,7 +209,7 @@ class SecureTransport(asyncio.Transport):
                     return
                 self._watch()
         except OSError as error:
-            self._lose(error)
+            self._lose(self._why(error))
             return
         if not self._full and secure.queued > self._high:
             self._full = True

@@ -17,15 +17,12 @@ from streamlb.errors import Retry, StreamlbError, UpstreamError
 from streamlb.net.tls_names import CURVES, UNHONOURED, openssl_ciphers
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
 
 VERSIONS = {"VersionTLS12": ssl.TLSVersion.TLSv1_2, "VersionTLS13": ssl.TLSVersion.TLSv1_3}
 
 MAX_CONTEXTS = 256
 """Contexts remembered; transports beyond it pay for theirs again with each new pool."""
-SHUTDOWN_TIMEOUT = 2.0
-"""Seconds a server gets to answer our goodbye before the connection is closed without it."""
 
 TICKETS: Final = 1
 """Sessions a client of TLS 1.3 gets to come back with, as in Go. Each costs a tenth of a handshake; a client that comes
@@ -281,20 +278,6 @@ def check_pair(certificate: str, key: str) -> None:
     if "ENCRYPTED" in key:
         raise PemError("the key needs a password, and streamlb has nobody to ask for it", of_key=True)
     _load_pair(context, certificate, key)
-
-
-def said_goodbye(transport: asyncio.BaseTransport) -> bool:
-    """Whether the server ended its side by a close_notify, so that nobody can have cut its last bytes off.
-
-    uvloop reports nothing else as an end; stock asyncio does not tell it from a plain FIN.
-    """
-    connection = transport.get_extra_info("ssl_object")
-    try:
-        return connection is not None and not connection.read(1)
-    except ssl.SSLZeroReturnError:
-        return True
-    except ssl.SSLError:
-        return False
 
 
 # --- what went wrong ---------------------------------------------------------------------------------------------

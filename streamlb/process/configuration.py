@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from streamlb.config.check import Loaded
 from streamlb.config.check import load as load_with
 from streamlb.config.routers import HiddenRouter, RuledRouter, RuleFault
+from streamlb.config.tls import DEFAULT_OPTIONS, ServedCertificate, Store
 from streamlb.config.transports import PemFault
 from streamlb.net.tls import PemError, check_authorities, check_pair
+from streamlb.net.tls_names import check_ciphers, check_client_auth, check_curves
 from streamlb.routing import shadow
 from streamlb.routing.matchers import compile_rule, compile_tcp
 from streamlb.routing.pattern import PatternError, searcher
@@ -24,11 +26,20 @@ from streamlb.routing.rule import RuleError
 if TYPE_CHECKING:
     import os
 
+    from streamlb.config.model import Config
+    from streamlb.config.tls import TlsOptions
+
 
 def load(path: str | os.PathLike[str]) -> Loaded:
     """The configuration of a file, with notes. Raises ConfigError with all its problems."""
     return load_with(
-        path, check_rule=check_rule, find_hidden=find_hidden, check_pem=check_pem, check_pattern=check_pattern
+        path,
+        check_rule=check_rule,
+        find_hidden=find_hidden,
+        check_pem=check_pem,
+        check_pattern=check_pattern,
+        describe=describe_certificate,
+        check_tls_options=check_tls_options,
     )
 
 
@@ -88,3 +99,40 @@ def check_pem(certificates: str, key: str) -> PemFault | None:
     except PemError as error:
         return PemFault(error.reason, error.of_key)
     return None
+
+
+def describe_certificate(chain: str) -> tuple[list[str], float]:
+    """The hosts a certificate is good for, and when it expires, in seconds since 1970."""
+    from streamlb.process.certificates import describe  # Here, because most configurations have none.
+
+    return describe(chain)
+
+
+def add_default_certificate(config: Config) -> bool:
+    """Where a client may ask for a name that no certificate is good for, and there is no default one, add one of our
+    own, the same for as long as this process lives; whether that was needed."""
+    store = config.tls.stores.get(DEFAULT_OPTIONS)
+    ends_tls = (
+        any(router.tls is not None for router in config.http.routers.values())
+        or any(router.tls is not None and not router.tls.passthrough for router in config.tcp.routers.values())
+        or any(entry_point.http.tls is not None for entry_point in config.entry_points.values())
+    )
+    if not ends_tls or (store is not None and store.default_certificate is not None):
+        return False
+    from streamlb.process.certificates import describe, self_signed
+
+    certificate, key = self_signed()
+    names, expires_at = describe(certificate)
+    shown = ServedCertificate(cert_file=certificate, key_file=key, names=names, expires_at=expires_at)
+    config.tls.stores[DEFAULT_OPTIONS] = Store(default_certificate=shown)
+    return True
+
+
+def check_tls_options(options: TlsOptions) -> list[tuple[tuple[str | int, ...], str]]:
+    """What of TLS options OpenSSL cannot do, by place."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    found += [(("cipherSuites", index), reason) for index, reason in check_ciphers(options.cipher_suites)]
+    found += [(("curvePreferences", index), reason) for index, reason in check_curves(options.curve_preferences)]
+    auth = options.client_auth
+    reason = check_client_auth(auth.client_auth_type, bool(auth.ca_files))
+    return [*found, (("clientAuth", "clientAuthType"), reason)] if reason else found

@@ -28,7 +28,7 @@ from streamlb.net.address import parse_address
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.process.channel import Configure, Drained, Ejected, Failed, Health, Ready
-from streamlb.process.configuration import load
+from streamlb.process.configuration import add_default_certificate, load
 from streamlb.process.resolving import Resolving
 from streamlb.process.slot import Slot, count_workers, describe_exit
 from streamlb.process.sockets import bind_all
@@ -71,6 +71,8 @@ def run(path: str) -> int:
 async def _control(path: str, loaded: Loaded, started_at: float) -> int:
     raise_descriptor_limit()
     config = loaded.config
+    if add_default_certificate(config):
+        log.warning("there is no default certificate: who asks for a name without one is shown a self-signed one")
     control = Control(config, bind_all(config, count_workers(config)), started_at)
     log.info("streamlb %s serves %s: %s", streamlb.__version__, path, report.summary(config))
     for note in loaded.notes:

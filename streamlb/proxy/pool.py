@@ -7,17 +7,20 @@ Traefik's `serversTransport`: maxIdleConnsPerHost, dialTimeout, idleConnTimeout.
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from streamlb.errors import InternalError, Retry, UpstreamError
 from streamlb.net.dial import dial
+from streamlb.net.handshake import shake_hands
+from streamlb.net.secure import SecureSocket
+from streamlb.net.secure_transport import SecureTransport
 from streamlb.net.tasks import spawn
-from streamlb.net.tls import SHUTDOWN_TIMEOUT, PemError, client_context, handshake_error
+from streamlb.net.tls import PemError, client_context, handshake_error
 from streamlb.proxy.introducing import introduce
 from streamlb.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
     import ssl
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from streamlb.config.model import Config
     from streamlb.config.static import ServersTransport
     from streamlb.net.dial import Dial
+    from streamlb.net.handshake import Handshake
     from streamlb.proxy.clock import Clock
     from streamlb.proxy.introducing import Ends
     from streamlb.proxy.upstream import Owner
@@ -70,7 +74,7 @@ class Dialling:
         self._owner: Owner | None = owner
         self._ends: Ends = (None, None)
         self._dial: Dial | None = None
-        self._handshake: asyncio.Task[None] | None = None
+        self._handshake: Handshake | None = None
         self._due_at = 0.0
 
     def begin(self, timeout: float) -> None:
@@ -90,9 +94,10 @@ class Dialling:
             error = self._introduce(sock, self._pool.transport.proxy_protocol.version)
         if sock is None or error is not None:
             self._fail(error or UpstreamError(502, "the dial failed", Retry.ALWAYS))
+        elif self._pool.server.tls_name:
+            self._secure(sock)
         else:
-            adopt = self._secure if self._pool.server.tls_name else self._adopt
-            spawn(adopt(sock), "http: adopt a server connection")
+            spawn(self._adopt(sock), "http: adopt a server connection")
 
     def _introduce(self, sock: socket.socket, version: int) -> UpstreamError | None:
         if self._owner is not None:
@@ -110,36 +115,30 @@ class Dialling:
             sock.close()
             self._fail(UpstreamError(502, f"connection lost: {error.strerror}", Retry.ALWAYS))
 
-    async def _secure(self, sock: socket.socket) -> None:
-        """Shake hands. Unlike the adoption of a plain socket this may take long, and be given up."""
-        pool = self._pool
-        if self._owner is None:
-            sock.close()
-            return
-        self._handshake = asyncio.current_task()
+    def _secure(self, sock: socket.socket) -> None:
+        """Shake hands; there is what is left of the time for dialling."""
+        pool, transport = self._pool, self._pool.transport
         try:
-            await pool.loop.create_connection(lambda: Upstream(pool, self), sock=sock, **self._tls())
-        except (OSError, ValueError, PemError) as error:  # ValueError: a name that TLS cannot carry.
+            name = transport.server_name or pool.server.tls_name
+            secure = SecureSocket(sock, context_of(transport), server_side=False, server_hostname=name)
+        except (ValueError, PemError) as error:  # ValueError: a name that TLS cannot carry.
             sock.close()
             self._fail(handshake_error(error))
-        finally:
-            self._handshake = None
+            return
+        left = max(MIN_HANDSHAKE_TIMEOUT, self._due_at - pool.loop.time())
+        self._handshake = shake_hands(pool.loop, secure, left, lambda error: self._on_shaken(secure, error), stays=True)
+
+    def _on_shaken(self, secure: SecureSocket, error: OSError | None) -> None:
+        self._handshake = None
+        if error is None:
+            SecureTransport(self._pool.loop, secure, Upstream(self._pool, self), is_watched=True)
+        else:
+            self._fail(handshake_error(error))
 
     def _fail(self, error: UpstreamError) -> None:
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.on_dial_failed(error)
-
-    def _tls(self) -> dict[str, Any]:
-        """What makes a connection one of TLS; the handshake has what is left of the time for dialling."""
-        transport, server = self._pool.transport, self._pool.server
-        left = max(MIN_HANDSHAKE_TIMEOUT, self._due_at - self._pool.loop.time())
-        return {
-            "ssl": context_of(transport),
-            "server_hostname": transport.server_name or server.tls_name,
-            "ssl_handshake_timeout": left,
-            "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT,
-        }
 
     def on_made(self, upstream: Upstream) -> None:
         """The socket has its protocol."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Server
-from streamlb.net.datagram import ABSENT, connect
+from streamlb.net.datagram import ABSENT, connect, overruns
 from streamlb.net.poller import READABLE, poller_of
 from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.udp_flow import HoldingRoom, UdpCounters, destination_of
@@ -193,8 +193,16 @@ class UdpUpstream:
         sock, flow.sock = flow.sock, None
         if sock is not None:
             flow.receive = nothing
+            if not flow.is_once:
+                self._count_overruns(sock)
             self._poller.forget(sock.fileno())
             sock.close()
+
+    def _count_overruns(self, sock: socket.SocketType) -> None:
+        lost = overruns(sock)
+        if lost:
+            self.counters.overrun += lost
+            self.complain("UDP datagrams lost: a server's came faster than they could be read (net.core.rmem_default)")
 
     def leave_down(self) -> None:
         """Health has taken a server down: its flows go on elsewhere with their clients' next datagrams."""

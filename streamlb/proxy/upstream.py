@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from streamlb.errors import UpstreamError
-from streamlb.net.tls import reason_of, said_goodbye
+from streamlb.net.tls import reason_of
 from streamlb.proxy.clock import NEVER
 from streamlb.wire.body import Body, BodyError
 from streamlb.wire.http1 import MAX_HEAD, find_flaw, read_response
@@ -166,8 +166,7 @@ class Upstream(asyncio.Protocol):
         if self._tunnel:
             owner.on_tunnel_end()
             return not self.pool.server.tls_name
-        whole = not self.pool.server.tls_name or said_goodbye(self.transport)
-        self._lost(None if whole else UpstreamError(502, "connection closed without a TLS goodbye"))
+        self._lost(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -64,6 +64,25 @@ def test_many_ask_at_the_same_time(mode: str) -> None:
             assert min(len(one.asked), len(two.asked)) > 30
 
 
+def test_weights_and_a_fallback_hold_for_each_datagram() -> None:
+    port, address = entry_point("/udp")
+    with name_server("192.0.2.1") as one, name_server("192.0.2.2") as two:
+        config = f"""
+entryPoints: {{dns: {{address: "{address}", udp: {{mode: datagram}}}}}}
+udp:
+  routers: {{dns: {{service: all}}}}
+  services:
+    all: {{failover: {{service: dead, fallback: both}}}}
+    dead: {{loadBalancer: {{servers: [{{address: "127.0.0.1:{free_port("udp")}"}}]}}}}
+    both: {{weighted: {{services: [{{name: one, weight: 3}}, {{name: two, weight: 1}}]}}}}
+    one: {{loadBalancer: {{servers: [{{address: "127.0.0.1:{one.port}"}}]}}}}
+    two: {{loadBalancer: {{servers: [{{address: "127.0.0.1:{two.port}"}}]}}}}
+"""
+        with running_streamlb(config):
+            assert len(dig(port, *(f"n{number}.test" for number in range(24)))) == 24
+        assert (len(one.asked), len(two.asked)) == (18, 6)
+
+
 def test_a_dead_name_server_costs_no_question() -> None:
     port, address = entry_point("/udp")
     with name_server("192.0.2.2") as alive:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from streamlb.errors import StartError
-from streamlb.net.address import Address, bind, bind_tcp, bind_udp
+from streamlb.net.address import SO_RCVBUFFORCE, Address, ask_for_buffer, bind, bind_tcp, bind_udp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,3 +149,19 @@ def test_a_datagram_socket_is_ready_for_a_burst() -> None:
         assert sock.type == socket.SOCK_DGRAM
         assert sock.getblocking() is False
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 128 * 1024
+
+
+def test_a_buffer_beyond_the_cap_is_for_the_privileged() -> None:
+    asked: list[int] = []
+
+    class Unprivileged(socket.socket):
+        def setsockopt(self, level: int, option: int, value: Any, *rest: Any) -> None:
+            asked.append(option)
+            if option == SO_RCVBUFFORCE:
+                raise PermissionError(1, "Operation not permitted")
+            super().setsockopt(level, option, value, *rest)
+
+    with Unprivileged(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        ask_for_buffer(sock, 64 * 1024)
+        assert asked == [SO_RCVBUFFORCE, socket.SO_RCVBUF]
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 128 * 1024, "doubled, for the kernel's own needs"

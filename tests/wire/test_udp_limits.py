@@ -233,6 +233,20 @@ async def test_a_server_with_much_to_say_is_heard_in_a_flood() -> None:
         assert [await client.hear() for _ in range(20)] == [b"%d" % number for number in range(20)]
 
 
+@on_both_loops
+async def test_what_was_lost_of_a_server_is_counted_when_its_flow_ends() -> None:
+    origin = Origin(lambda _: None)
+    async with bench_of(origin, timeout=0.1) as bench:
+        client = bench.client()
+        client.send(b"subscribe")
+        await until_async(lambda: origin.heard)
+        for _ in range(2000):
+            # Nobody reads meanwhile.
+            origin.send(bytes(1000), origin.heard[0][1])
+        await until_async(lambda: len(bench.entry) == 0)
+        assert bench.entry.counters.overrun > 1000
+
+
 # --- shortages ---
 
 

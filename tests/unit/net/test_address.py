@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlb.errors import StartError
-from streamlb.net.address import Address, client_ip, numeric_family, parse_address
+from streamlb.net.address import Address, client_group, client_ip, numeric_family, parse_address
 
 READABLE = {
     ":80": Address("", 80, "tcp"),
@@ -117,3 +117,19 @@ def test_tells_numbers_from_names(host: str, family: socket.AddressFamily | None
 )
 def test_a_client_is_who_it_is(peer: tuple[object, ...], address: str) -> None:
     assert client_ip(peer) == ipaddress.ip_address(address)
+
+
+@pytest.mark.parametrize(
+    ("host", "other", "same"),
+    [
+        ("192.0.2.7", "192.0.2.7", True),
+        ("192.0.2.7", "192.0.2.8", False),
+        ("::ffff:192.0.2.7", "::ffff:192.0.2.8", False),
+        ("2001:db8::7", "2001:db8::ffff:8", True),
+        ("2001:db8::7", "2001:db8:0:1::7", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("::1", "192.0.2.7", False),
+    ],
+)
+def test_for_whom_a_client_counts(host: str, other: str, same: bool) -> None:
+    assert (client_group(host) == client_group(other)) is same

@@ -12,7 +12,9 @@ from streamlb.net.datagram import (
     WildcardDoor,
     ipv4_notes,
     ipv6_notes,
+    is_half_full,
     open_door,
+    overruns,
 )
 
 
@@ -45,3 +47,19 @@ def test_what_a_door_remembers_is_bounded() -> None:
             door._remember(i.to_bytes(4, "big"))
             assert len(door._notes) <= MAX_LOCAL_ADDRESSES + 1
         assert door._notes[b""] == []
+
+
+def test_what_waits_in_a_socket_and_what_found_no_room() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        assert not is_half_full(sock)
+        assert overruns(sock) == 0
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(2000):
+                sender.sendto(bytes(1000), sock.getsockname())
+        assert is_half_full(sock)
+        assert 1000 < overruns(sock) < 2000
+        sock.setblocking(False)
+        for _ in range(2000 - overruns(sock)):
+            sock.recv(2000)
+        assert not is_half_full(sock)

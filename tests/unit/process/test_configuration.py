@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from streamlb.balance.selection import Node, Selection
 from streamlb.config.address import parse_entry_point
 from streamlb.config.check import load_text
+from streamlb.config.tls import ClientAuth, TlsOptions
 from streamlb.errors import ConfigError
 from streamlb.net.address import parse_address
-from streamlb.process.configuration import check_rule, load
+from streamlb.process.configuration import add_default_certificate, check_rule, check_tls_options, load
 from streamlb.runtime.build import build
 from streamlb.runtime.registry import Registry
 
@@ -124,3 +125,33 @@ def test_a_file_is_checked_with_the_pattern_language(tmp_path: Path) -> None:
     assert problem.reason == "a `(` of the pattern is never closed"
     path.write_text(path.read_text().replace("/(a/", "/(a)$/"))
     assert load(path).notes == []
+
+
+TLS = """
+entryPoints: {web: {address: ":80"}, secure: {address: ":443", %s}}
+http:
+  routers: {r: {rule: "Host(`a`)", service: s, entryPoints: [web]%s}}
+  services: {s: {loadBalancer: {servers: [{url: "http://a"}]}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "router", "needed"),
+    [("", "", False), ("http: {tls: {}}", "", True), ("", ", tls: {}", True)],
+)
+def test_a_default_certificate(tmp_path: Path, entry_point: str, router: str, needed: bool) -> None:
+    path = tmp_path / "lb.yaml"
+    path.write_text(TLS % (entry_point, router))
+    config = load(path).config
+    assert add_default_certificate(config) is needed
+    assert bool(config.tls.stores) is needed
+    assert add_default_certificate(config) is False
+
+
+def test_tls_options_that_openssl_cannot_do() -> None:
+    options = TlsOptions(cipher_suites=["TLS_RSA_WITH_RC4_128_SHA"], curve_preferences=["X25519", "CurveP256"])
+    assert [place for place, _ in check_tls_options(options)] == [("cipherSuites", 0), ("curvePreferences", 1)]
+    asking = TlsOptions(client_auth=ClientAuth(client_auth_type="RequireAnyClientCert"))
+    [(place, reason)] = check_tls_options(asking)
+    assert place == ("clientAuth", "clientAuthType")
+    assert "cannot be honoured" in reason
