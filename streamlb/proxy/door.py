@@ -141,8 +141,7 @@ class Door:
 
     def take_tcp(self, sock: socket.socket | SecureSocket, route: Route, arrival: Arrival) -> None:
         """A connection over TLS is a TCP router's; `sock` is the socket, or what has ended TLS over it."""
-        is_postgres = arrival.is_postgres
-        self._tcp.serve(sock, route, arrival.source, arrival.destination, is_postgres=is_postgres)  # type: ignore[arg-type]
+        self._tcp.serve(sock, route, arrival.source, arrival.destination, is_postgres=arrival.is_postgres)
 
     def take_https(self, secure: SecureSocket, arrival: Arrival, options: str) -> None:
         """TLS has ended here, held to these options; what is inside is HTTP."""
