@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from streamlb.net.splice import Pipe
 
-MIN_BODY: Final = 256 * 1024
+MIN_BODY: Final = 512 * 1024
 """Bytes of a body still to come from which on splicing is cheaper than copying."""
 ENDLESS: Final = 1 << 62
 """What is left of a tunnel."""
