@@ -12,7 +12,8 @@ import os
 from typing import TYPE_CHECKING, Final, Protocol
 
 from streamlb.net.poller import READABLE, WRITABLE, poller_of
-from streamlb.proxy.pump import LARGE, MAX_SMALL_FILLS, NOT_SPLICEABLE, workshop
+from streamlb.proxy.plain_pump import LARGE, MAX_SMALL_FILLS, NOT_SPLICEABLE
+from streamlb.proxy.pump import workshop
 
 if TYPE_CHECKING:
     import asyncio
