@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +23,8 @@ from tests.support.udp import Bench, Names, Turns, bench_of, mirror_to, runtime_
 from tests.support.until import until_async
 
 if TYPE_CHECKING:
+    import socket
+
     from streamlb.balance.selection import Server
 
 SEEDS = [int(os.environ["SEED"])] if "SEED" in os.environ else list(range(5))
