@@ -226,7 +226,7 @@ def _ask_for_certificates(context: ssl.SSLContext, terms: Terms) -> None:
 def _load_authorities(context: ssl.SSLContext, text: str) -> None:
     try:
         context.load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError):
+    except (ssl.SSLError, ValueError, TypeError):  # TypeError: not ASCII.
         raise PemError("this is no certificate that can be read") from None
 
 
