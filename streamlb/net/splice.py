@@ -31,10 +31,13 @@ class Pipe:
         self.size = size
         self.held = 0
 
-    def fill(self, source: int) -> int:
-        """Move what `source` has into this empty pipe; 0 is the end, `BlockingIOError` means it has nothing."""
+    def fill(self, source: int, limit: int = PIPE_SIZES[0]) -> int:
+        """Move what `source` has into this empty pipe, at most `limit` bytes (not 0) where it is asked for less.
+
+        0 is the end, `BlockingIOError` means it has nothing.
+        """
         assert not self.held, "only an empty pipe may be filled"
-        count = os.splice(source, self._write_end, self.size, flags=FLAGS)
+        count = os.splice(source, self._write_end, min(limit, self.size), flags=FLAGS)
         self.held += count
         return count
 
@@ -68,6 +71,11 @@ class PipePool:
         self.max_pipes = max_pipes
         self.lent = 0
         self._idle: list[Pipe] = []
+
+    @property
+    def has_room(self) -> bool:
+        """Whether our own limit lets one more be lent."""
+        return self.lent < self.max_pipes
 
     def take(self) -> Pipe | None:
         """An empty pipe, or None where the machine or our own limit has no more."""

@@ -25,6 +25,7 @@ from streamlb.wire.body import Body, BodyError
 from streamlb.wire.http1 import MAX_REQUEST_LINE, find_flaw
 
 if TYPE_CHECKING:
+    from streamlb.proxy.bypass import Bypass
     from streamlb.proxy.http import HttpEntry
     from streamlb.wire.message import RequestHead
 
@@ -42,6 +43,7 @@ class Downstream(asyncio.Protocol):
     options: those of its TLS handshake, by name; empty in the clear.
     body: of the request under way, until its last byte was read.
     ending: nothing more is read as a request. eof: the client has shut its side. last: no request follows this one.
+    upload: the way past the transport of what the client says.
     due_at: when something must have happened, in the loop's time; what is set by `renew`.
     """
 
@@ -57,6 +59,7 @@ class Downstream(asyncio.Protocol):
         "_unread",
         "body",
         "busy",
+        "copies",
         "due_at",
         "ending",
         "entry",
@@ -64,6 +67,7 @@ class Downstream(asyncio.Protocol):
         "last",
         "options",
         "transport",
+        "upload",
         "upstream_full",
         "write_blocked",
     )
@@ -79,6 +83,8 @@ class Downstream(asyncio.Protocol):
         self.write_blocked = False
         self.eof = False
         self.last = False
+        self.copies = False
+        self.upload: Bypass | None = None
         self._served = 0
         self._opened_at = entry.clock.now
         self._unread = 0
@@ -293,6 +299,30 @@ class Downstream(asyncio.Protocol):
         self._update_reading()
         return early
 
+    def on_bypass_start(self) -> None:
+        self._update_reading()
+
+    def on_bypassed(self, count: int) -> None:
+        if self.body is not None:
+            self.body.skip(count)
+            self.renew()
+            self._forwarder.on_request_body(b"", False)
+        elif self._forwarder.tunnel is not None:
+            self._forwarder.tunnel.on_client_data(b"")
+
+    def on_bypass_end(self, error: OSError | None) -> None:
+        self.upload = None
+        self._forwarder.on_upload_copied()
+        if error is not None:
+            self.transport.abort()
+            return
+        self._update_reading()
+        if self.body is not None and not self.body.left:
+            self._read_body(self.body, b"")
+
+    def on_bypass_lost(self) -> None:
+        self.transport.abort()
+
     def shut_writing(self) -> None:
         """Pass the end of a tunnel's server on to the client."""
         if not self.transport.is_closing():
@@ -368,11 +398,14 @@ class Downstream(asyncio.Protocol):
     def _count_unread(self) -> int:
         """Bytes of its answer that the client has not taken."""
         sock = self.transport.get_extra_info("socket")
-        return self.transport.get_write_buffer_size() + (count_untaken(sock.fileno()) if sock is not None else 0)
+        held = self.transport.get_write_buffer_size() + self._forwarder.held
+        return held + (count_untaken(sock.fileno()) if sock is not None else 0)
 
     def _update_reading(self) -> None:
-        pause = self.upstream_full or (
-            len(self._inbox) > MAX_INBOX if self.busy else self.write_blocked and not self.ending
+        pause = (
+            self.upstream_full
+            or self.upload is not None
+            or (len(self._inbox) > MAX_INBOX if self.busy else self.write_blocked and not self.ending)
         )
         if pause == self._reading_paused or self.eof or self.transport.is_closing():
             return

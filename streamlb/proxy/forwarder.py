@@ -13,6 +13,7 @@ from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Selection
 from streamlb.errors import Retry, UpstreamError
 from streamlb.proxy.answers import render_answer, render_changed
+from streamlb.proxy.bypass import MIN_BODY, open_bypass
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.tunnel import Tunnel
 from streamlb.session.exchange import Answer, Exchange, Loss
@@ -194,9 +195,12 @@ class Forwarder:
         exchange.request_done = done
         if self._upstream is not None:
             exchange.body_sent = True
-            self._upstream.transport.write(data)
+            if data:
+                self._upstream.transport.write(data)
             if self._replay is not None and not self._replay.add(data):
                 self._replay = None
+            if not done:
+                self._bypass_request()
             if done and cast("Server", self._server).state.latency is not None:
                 self._sent_at = self._entry.loop.time()
         else:
@@ -246,7 +250,9 @@ class Forwarder:
             self._exchange.body_sent = True
             self.client.set_upstream_full(False)
         upstream.start(self, head.method, message, unchunk=head.minor == 0)
-        if self._exchange.request_done:
+        if not self._exchange.request_done:
+            self._bypass_request()
+        else:
             due_at = self._entry.clock.after(self._limits.first_byte)
             if due_at < self.deadline:
                 self.client.due_at = due_at
@@ -365,6 +371,8 @@ class Forwarder:
             self._answer_with_changes(head, framing, data)
         if done:
             self._end()
+        else:
+            self._bypass_answer(upstream)
 
     def _answer_with_changes(self, head: ResponseHead, framing: int, data: bytes) -> None:
         """The head with what this exchange adds to it: cookies, another framing, the end of the connection."""
@@ -387,6 +395,7 @@ class Forwarder:
             self._end()
         else:
             self.on_progress()
+            self._bypass_answer(upstream)
 
     def on_progress(self) -> None:
         """A piece of an answer, or of a tunnel, was passed on: it may buy more time."""
@@ -410,6 +419,7 @@ class Forwarder:
             return
         if loss is Loss.RETRY:
             self._replay = None  # Empty: a request whose body has left is not repeated.
+            self.client.set_upstream_full(False)
             self._dialling = upstream.pool.dial(self)
             return
         error = error or UpstreamError(502, "connection closed before the answer was complete")
@@ -439,8 +449,8 @@ class Forwarder:
         self.deadline = NEVER
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
-            if self.client.write_blocked and not upstream.transport.is_closing():
-                upstream.transport.resume_reading()
+            if upstream.held:
+                upstream.let_go()
             if exchange.keeps_server:
                 upstream.release()
             else:
@@ -461,7 +471,7 @@ class Forwarder:
             self._drop_upstream()
             self._answer(502)
             return
-        self.tunnel = Tunnel(self, upstream)
+        self.tunnel = Tunnel(self._entry.loop, self, upstream)
         self.deadline = NEVER  # A tunnel is no answer that could be complete.
         self.client.renew()
         self.client.transport.write(head.plain)
@@ -512,18 +522,50 @@ class Forwarder:
                 self._answer(504)
 
     def on_client_full(self) -> None:
-        if self._upstream is not None and not self._upstream.transport.is_closing():
-            self._upstream.transport.pause_reading()
+        if self._upstream is not None:
+            self._upstream.hold()
 
     def on_client_room(self) -> None:
-        if self._upstream is not None and not self._upstream.transport.is_closing():
-            self._upstream.transport.resume_reading()
+        if self._upstream is not None:
+            self._upstream.let_go()
 
     def on_upstream_full(self) -> None:
         self.client.set_upstream_full(True)
 
     def on_upstream_room(self) -> None:
         self.client.set_upstream_full(False)
+
+    # --- past the transports -----------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> int:
+        """Bytes of the answer in a pipe, which the client has not taken."""
+        upstream = self._upstream
+        return upstream.download.held if upstream is not None and upstream.download is not None else 0
+
+    def _bypass_answer(self, upstream: Upstream) -> None:
+        """Splice what is left of a large answer."""
+        left = upstream.counted
+        if left >= MIN_BODY and upstream.download is None:
+            upstream.download = open_bypass(self._entry.loop, upstream, self.client, left)
+            if upstream.download is not None:
+                upstream.download.start()
+
+    def _bypass_request(self) -> None:
+        """Splice what is left of a large request, unless somebody else wants it too."""
+        client, upstream = self.client, self._upstream
+        left = client.body.counted if client.body is not None else 0
+        if left < MIN_BODY or client.upload is not None or upstream is None:
+            return
+        if not self._want.mirrors and self._replay is None:
+            client.upload = upstream.upload = open_bypass(self._entry.loop, client, upstream, left)
+            if client.upload is not None:
+                client.upload.start()
+
+    def on_upload_copied(self) -> None:
+        """What the client says passes through its transport again."""
+        if self._upstream is not None:
+            self._upstream.upload = None
 
     # --- letting go --------------------------------------------------------------------------------------------
 

@@ -9,22 +9,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streamlb.proxy.bypass import ENDLESS, open_bypass
+from streamlb.proxy.pump import BULK, LARGE
+
 if TYPE_CHECKING:
+    import asyncio
+
     from streamlb.errors import UpstreamError
     from streamlb.proxy.forwarder import Forwarder
     from streamlb.proxy.upstream import Upstream
 
 
 class Tunnel:
-    """The relay that an exchange has become. server_ended: the server has shut its side."""
+    """The relay that an exchange has become. server_ended: the server has shut its side.
 
-    __slots__ = ("_client", "_forwarder", "_upstream", "server_ended")
+    large_up, large_down: bytes of consecutive large pieces, in each direction.
+    """
 
-    def __init__(self, forwarder: Forwarder, upstream: Upstream) -> None:
+    __slots__ = ("_client", "_forwarder", "_large_down", "_large_up", "_loop", "_upstream", "server_ended")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, forwarder: Forwarder, upstream: Upstream) -> None:
         # connection
+        self._loop = loop
         self._forwarder = forwarder
         self._client = forwarder.client
         self._upstream: Upstream | None = upstream
+        self._large_up = self._large_down = 0
         self.server_ended = False
 
     def start(self) -> None:
@@ -38,9 +48,18 @@ class Tunnel:
     # --- the client --------------------------------------------------------------------------------------------
 
     def on_client_data(self, data: bytes) -> None:
-        if self._upstream is not None:
-            self._upstream.transport.write(data)
-            self._forwarder.on_progress()
+        upstream = self._upstream
+        if upstream is None:
+            return
+        if data:
+            upstream.transport.write(data)
+            self._large_up = self._large_up + len(data) if len(data) >= LARGE else 0
+        self._forwarder.on_progress()
+        if self._large_up >= BULK:
+            self._large_up = 0
+            self._client.upload = upstream.upload = open_bypass(self._loop, self._client, upstream, ENDLESS)
+            if upstream.upload is not None:
+                upstream.upload.start()
 
     def on_client_end(self) -> None:
         """The client has shut its side; the server may still talk."""
@@ -55,8 +74,16 @@ class Tunnel:
     # --- the server --------------------------------------------------------------------------------------------
 
     def on_server_data(self, data: bytes) -> None:
-        self._client.transport.write(data)
+        if data:
+            self._client.transport.write(data)
+            self._large_down = self._large_down + len(data) if len(data) >= LARGE else 0
         self._forwarder.on_progress()
+        upstream = self._upstream
+        if self._large_down >= BULK and upstream is not None:
+            self._large_down = 0
+            upstream.download = open_bypass(self._loop, upstream, self._client, ENDLESS)
+            if upstream.download is not None:
+                upstream.download.start()
 
     def on_server_end(self) -> None:
         """The server has shut its side; the client may still talk."""

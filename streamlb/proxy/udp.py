@@ -199,12 +199,13 @@ class UdpEntry:
             self._upstream.complain("UDP datagrams of new clients dropped: they come faster than flows can be opened")
             return
         self._read_limits(now)
-        table, client = self._table, client_group(socket_address(peer)[0])
+        table, host = self._table, socket_address(peer)[0]
+        client = client_group(host)
         leaving = None
         if not table.has_room(client):
             leaving = table.yielding(client, now)
             if leaving is None:
-                self._turn_away(client)
+                self._turn_away(client, host)
                 return
         is_once = self._options.mode == "datagram"
         flow = UdpFlow(next(self._serial) if is_once else peer, peer, client, is_once=is_once)
@@ -221,13 +222,14 @@ class UdpEntry:
             flow.mirrors = self._mirrors.open(flow.want.mirrors, now, flow.want.request)
             self._mirrors.feed(flow.mirrors, datagram)
 
-    def _turn_away(self, client: Hashable) -> None:
+    def _turn_away(self, client: Hashable, host: str) -> None:
         """There is no room for a new flow of `client`."""
         if self._table.is_crowded(client):
             self.counters.crowded += 1
             self._upstream.complain(
                 "UDP datagrams dropped: a client has %d flows, as many as one may have (udp.maxFlowsPerClient)",
                 self._table.max_per_client,
+                example=host,
             )
         else:
             self.counters.full += 1

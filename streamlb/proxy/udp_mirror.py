@@ -168,6 +168,7 @@ class UdpMirrors:
         # The flow may outlive its mirror.
         mirror.send = functools.partial(self._drop_late, mirror.name)
         if mirror.held is not None:
+            self.dropped += len(mirror.held)
             self._room.release(mirror.held)
             mirror.held = None
         if mirror.sock is not None:

@@ -85,11 +85,12 @@ class UdpUpstream:
         self.counters = UdpCounters()
         self.mirrors = UdpMirrors(loop, self._room, table.max_flows)
 
-    def complain(self, trouble: str, *details: object) -> None:
-        """Log a line about what clients can cause at will, at a bounded rate."""
+    def complain(self, trouble: str, *details: object, example: str = "") -> None:
+        """Log a line about what clients can cause at will, at a bounded rate. example: whom it happened to now."""
         count = self._throttle.admit((trouble, *details), self._loop.time())
         if count:
-            log.warning("entry point %s: %s%s", self._name, trouble % details, often(count))
+            such = f", for example {example}" if example else ""
+            log.warning("entry point %s: %s%s%s", self._name, trouble % details, such, often(count))
 
     def begin(self, flow: UdpFlow, now: float) -> bool:
         """Pick a server and lead the flow there, passing over those known not to be there; whether one was found."""

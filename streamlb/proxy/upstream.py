@@ -17,6 +17,7 @@ from streamlb.wire.body import Body, BodyError
 from streamlb.wire.http1 import MAX_HEAD, find_flaw, read_response
 
 if TYPE_CHECKING:
+    from streamlb.proxy.bypass import Bypass
     from streamlb.proxy.pool import Dialling, Pool
     from streamlb.wire.message import ResponseHead
 
@@ -50,6 +51,8 @@ class Upstream(asyncio.Protocol):
 
     reused: has served an exchange before this one, and nothing of the next answer was heard yet.
     spoiled: must not be used again. full: the server takes in less than is sent to it.
+    download, upload: the way past the transports, of what the server says, and of what it is told. held: the answer is
+    not to be read, its receiver has no room.
     """
 
     __slots__ = (
@@ -61,13 +64,17 @@ class Upstream(asyncio.Protocol):
         "_raw_head",
         "_tunnel",
         "_unchunk",
+        "copies",
+        "download",
         "due_at",
         "full",
+        "held",
         "owner",
         "pool",
         "reused",
         "spoiled",
         "transport",
+        "upload",
     )
 
     def __init__(self, pool: Pool, dialling: Dialling | None = None) -> None:
@@ -78,6 +85,10 @@ class Upstream(asyncio.Protocol):
         self.reused = False
         self.spoiled = False
         self.full = False
+        self.held = False
+        self.copies = False
+        self.download: Bypass | None = None
+        self.upload: Bypass | None = None
         self.due_at = NEVER
         self._raw_head = b""
         self._head = cast("ResponseHead", None)
@@ -111,6 +122,10 @@ class Upstream(asyncio.Protocol):
         """The owner is done with this connection, and nobody else may have it."""
         self.owner = None
         self.pool.forget(self)
+        if self.download is not None:
+            self.download.stop()
+            self.download = None
+        self._end_upload()
         if self._tunnel:
             self.due_at = self.pool.clock.after(CLOSE_TIMEOUT)
             self.transport.close()
@@ -175,10 +190,70 @@ class Upstream(asyncio.Protocol):
         self.full = False
         if self.owner is not None:
             self.owner.on_upstream_room()
+        if self.upload is not None:
+            self.upload.on_room()
+
+    # --- back pressure, and the way past the transport -----------------------------------------------------------
+
+    def hold(self) -> None:
+        """Read no more of the answer: whoever gets it has no room."""
+        self.held = True
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def let_go(self) -> None:
+        """There is room again."""
+        self.held = False
+        if self.download is not None:
+            self.download.on_room()
+        elif not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    @property
+    def counted(self) -> int:
+        """Bytes missing of an answer whose length is known."""
+        return self._body.counted if self._body is not None else 0
+
+    def on_bypass_start(self) -> None:
+        self.transport.pause_reading()
+
+    def on_bypassed(self, count: int) -> None:
+        owner = cast("Owner", self.owner)
+        if self._body is None:
+            owner.on_tunnel_data(b"")
+        else:
+            self._body.skip(count)
+            owner.on_answer_body(self, b"", False)
+
+    def on_bypass_end(self, error: OSError | None) -> None:
+        self.download = None
+        if error is not None:
+            self._lost(UpstreamError(502, reason_of(error) or "connection reset"))
+            self.transport.abort()
+            return
+        if not self.held and not self.transport.is_closing():
+            self.transport.resume_reading()
+        if self._body is not None and not self._body.left:
+            self._read_body(b"")
+
+    def on_bypass_lost(self) -> None:
+        """The server takes no more of a request, and may have answered: that is still read."""
+        if self._tunnel:
+            self._lost(UpstreamError(502, "connection reset"))
+            self.transport.abort()
+
+    def _end_upload(self) -> None:
+        upload, self.upload = self.upload, None
+        if upload is not None:
+            upload.hand_back(flush=self._tunnel)
 
     # --- reading answers ---------------------------------------------------------------------------------------
 
     def _lost(self, error: UpstreamError | None) -> None:
+        if self.download is not None:
+            self.spoiled = True
+            self.download.hand_back()  # What was read still arrives, and may be all there was to come.
+        self._end_upload()
         owner, self.owner = self.owner, None
         if owner is not None:
             self.spoiled = True

@@ -65,6 +65,16 @@ class Body:
             payload.append(data[:taken])
         return taken
 
+    @property
+    def counted(self) -> int:
+        """Bytes missing of a body of known length; 0 for every other."""
+        return self.left if self._state == _COUNT else 0
+
+    def skip(self, count: int) -> None:
+        """Count bytes of a counted body that went another way. The next `feed`, if only of nothing, sees its end."""
+        assert count <= self.counted, "only counted bytes can go another way"
+        self.left -= count
+
     def _walk(self, data: bytes, payload: list[bytes] | None) -> int:
         at, size = 0, len(data)
         while at < size and not self.done:

@@ -213,7 +213,7 @@ async def test_a_large_answer_to_a_slow_reader(framing: str) -> None:
             asyncio.get_running_loop().call_later(0.1, slow.set)
             received, largest = await largest_buffer(engine, work)
             assert received == size * MIB
-            assert 0 < largest < MAX_BUFFER
+            assert largest < MAX_BUFFER  # 0: what waits is in the kernel.
             await until_async(lambda: engine.idle == 1)  # The connection is fit for another exchange.
             assert (await off_loop(raw_http, engine.port, b"HEAD / HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200")
 
@@ -258,7 +258,7 @@ async def test_a_large_request_to_a_slow_server(framing: str) -> None:
         asyncio.get_running_loop().call_later(0.1, go.set)
         status, largest = await largest_buffer(engine, work)
         assert (status, await served) == (200, expected)
-        assert 0 < largest < MAX_BUFFER
+        assert largest < MAX_BUFFER  # 0: what waits is in the kernel.
 
 
 @on_both_loops

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.support.datagrams import Origin
 from tests.support.loops import on_both_loops
 from tests.support.udp import DEAD_PORT, Names, bench_of, mirror_to, server_at, tagged
 from tests.support.until import until_async
-
-if TYPE_CHECKING:
-    import pytest
 
 # --- mirrors ---
 
@@ -27,6 +25,19 @@ async def test_a_mirror_gets_every_datagram_and_its_answers_go_nowhere() -> None
         await until_async(lambda: shadow.datagrams == [b"a", b"", b"c"])
         assert client.hears_nothing()
         assert bench.entry.counters.flows == 1
+
+
+@pytest.mark.parametrize("size", [0, 1472, 65507])
+@on_both_loops
+async def test_any_size_is_copied_whole(size: int) -> None:
+    shadow = Origin(lambda _: None)
+    async with bench_of(Origin(), mirrors=(mirror_to(server_at(shadow.port)),)) as bench:
+        bench.closing.callback(shadow.close)
+        client = bench.client()
+        payload = bytes(i % 251 for i in range(size))
+        for _ in range(2):
+            assert await client.ask(payload) == payload
+        await until_async(lambda: shadow.datagrams == [payload] * 2)
 
 
 @on_both_loops
