@@ -43,11 +43,15 @@ MAX_MANIFESTS = 10_000  # files
 
 @dataclass(slots=True)
 class Loaded:
-    """A valid configuration. notes: what is allowed but hardly meant. files: everything that was read."""
+    """A valid configuration. notes: what is allowed but hardly meant. files: everything that was read.
+
+    pem: of the files with certificates and keys, the text by path.
+    """
 
     config: Config
     notes: list[Problem] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    pem: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -123,7 +127,7 @@ def _load(source: Source, directory: str, judges: _Judges) -> Loaded:
         raise ConfigError(_tidy(reading.problems))
     if judges.find_hidden:
         routers.note_hidden(config, reading, judges.find_hidden)
-    return Loaded(config, sorted(_tidy(reading.notes), key=lambda note: note.position), files)
+    return Loaded(config, sorted(_tidy(reading.notes), key=lambda note: note.position), files, pem.texts)
 
 
 def _document(source: Source, problems: list[Problem]) -> Node:

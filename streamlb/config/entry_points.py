@@ -1,6 +1,6 @@
 """What must hold for entry points beyond the types of their options.
 
-What lives here: addresses, addresses used twice, trusted networks, kept fields, what UDP has no use for.
+What lives here: addresses, addresses used twice, trusted networks, kept fields, redirections, what UDP has no use for.
 What must not: sockets; whether an address is free shows when it is bound.
 Called by `check.py`. Specified by Traefik's entry points page.
 """
@@ -11,11 +11,13 @@ import re
 from typing import TYPE_CHECKING
 
 from streamlb.config.address import Address, AddressError, check_network, parse_entry_point
+from streamlb.config.near import nearest
 
 if TYPE_CHECKING:
     from streamlb.config.model import Config
     from streamlb.config.reading import Path, Reading
     from streamlb.config.static import EntryPoint
+    from streamlb.config.tls import AcceptedProxyProtocol
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOPS = (
@@ -30,6 +32,7 @@ NOT_FOR_UDP = {
     ("transport", "keepAliveMaxTime"): "datagrams have no connections",
     ("transport", "maxConnections"): "datagrams have no connections; `udp.maxFlows` limits the flows",
     ("http",): "a UDP entry point takes no HTTP requests",
+    ("proxyProtocol",): "the PROXY protocol is for TCP connections",
 }
 EXAMPLE = '`web: {address: ":80"}`'
 
@@ -53,9 +56,57 @@ def check(config: Config, reading: Reading) -> None:
                 reading.error((*path, "forwardedHeaders", "connection", index), reason)
         if entry_point.kind == "udp":
             _check_udp(path, entry_point, reading)
-        elif reading.has((*path, "udp")):
+            continue
+        _check_proxy_protocol((*path, "proxyProtocol"), entry_point.proxy_protocol, reading)
+        _check_redirection(name, (*path, "http", "redirections", "entryPoint"), config, reading)
+        if reading.has((*path, "udp")):
             place = entry_point.address.partition("/")[0]
             reading.note((*path, "udp"), "without effect: this entry point takes TCP", f"for UDP, write `{place}/udp`")
+
+
+def _check_proxy_protocol(path: Path, accepted: AcceptedProxyProtocol | None, reading: Reading) -> None:
+    if accepted is None or reading.is_broken(path):
+        return
+    for index, network in enumerate(accepted.trusted_ips):
+        reason = check_network(network)
+        if reason:
+            reading.error((*path, "trustedIPs", index), reason)
+    if not accepted.insecure and not accepted.trusted_ips:
+        reading.note(path, "nobody's PROXY header is believed", "name the proxies in `trustedIPs`")
+
+
+def _check_redirection(name: str, path: Path, config: Config, reading: Reading) -> None:
+    """The target is another entry point, and the way does not lead back."""
+    redirections = config.entry_points[name].http.redirections
+    where = (*path, "to")
+    if redirections is None or reading.is_broken(where):
+        return
+    to = redirections.entry_point.to
+    if to.startswith(":"):
+        if not to[1:].isdecimal() or not to.isascii() or not 0 < int(to[1:]) < 65_536:
+            reading.error(where, f"`{to}` is not a port", "write for example `:443`")
+        return
+    target = config.entry_points.get(to)
+    if target is None:
+        guess = nearest(to, config.entry_points)
+        suggestion = f"did you mean `{guess}`?" if guess else "the name of an entry point, or a port like `:443`"
+        reading.error(where, f"unknown entry point `{to}`", suggestion)
+    elif target.kind != "tcp":
+        reading.error(where, f"`{to}` is a UDP entry point")
+    elif _comes_back(name, config):
+        reading.error(where, "this redirection leads back to where it began")
+
+
+def _comes_back(name: str, config: Config) -> bool:
+    at, seen = name, set()
+    while at not in seen:
+        seen.add(at)
+        entry_point = config.entry_points.get(at)
+        redirections = entry_point.http.redirections if entry_point is not None else None
+        if redirections is None:
+            return False
+        at = redirections.entry_point.to
+    return at == name
 
 
 def _check_udp(path: Path, entry_point: EntryPoint, reading: Reading) -> None:

@@ -76,6 +76,8 @@ NOT_FOR_UDP = {
     "rule": "a UDP router has no rule: it takes every datagram of its entry point",
     "priority": "a UDP router has no priority: it is the only one of its entry point",
     "ruleSyntax": "a UDP router has no rule that could be written in any syntax",
+    "tls": "TLS is for TCP connections",
+    "middlewares": "a UDP router has no middlewares",
 }
 
 CATCH_ALL = re.compile(r"\s*HostSNI\s*\(\s*[`\"]\*[`\"]\s*\)\s*", re.IGNORECASE)
@@ -95,6 +97,7 @@ def check(config: Config, reading: Reading, check_rule: CheckRule | None) -> Non
                 _check_udp(name, path, joined, udp_taken, reading)
             else:
                 _check_rule(protocol, path, router, config, reading, check_rule)
+                _check_tls(protocol, path, router, reading)
     _note_shadowed(config, reading)
 
 
@@ -153,6 +156,18 @@ def _check_udp(name: str, path: Path, joined: list[tuple[str, Path]], taken: dic
             line = reading.line(("udp", "routers", other))
             reason = f"a UDP entry point has one router; `{entry_point}` already has `{other}` in line {line}"
             reading.error(where, reason, "split by a `weighted` service", at_key=where == path)
+
+
+def _check_tls(protocol: str, path: Path, router: Router, reading: Reading) -> None:
+    where = (*path, "tls", "passthrough")
+    if router.tls is None or not router.tls.passthrough or reading.is_broken(where):
+        return
+    if protocol == "http":
+        reading.error(where, "an HTTP router has to see the requests", "make it a TCP router with HostSNI")
+    elif router.tls.options:
+        reading.note(
+            (*path, "tls", "options"), "with `passthrough` the server decides about TLS: options have no effect"
+        )
 
 
 # --- rules -------------------------------------------------------------------------------------------------------

@@ -49,6 +49,8 @@ class SecureSocket:
 
     raw: the socket underneath, owned. ssl_object: for what was agreed on.
     pending: `recv_into` may have something without a readable event.
+    fetched: bytes of ciphertext the last call of `recv_into` that asked the kernel got; fewer than `CHUNK`: it had no
+    more.
     goodbye: the peer has said that it ends; without it, the end of the bytes is a cut.
     """
 
@@ -68,6 +70,7 @@ class SecureSocket:
         "_starts",
         "_stash",
         "_waits_for_company",
+        "fetched",
         "goodbye",
         "pending",
         "raw",
@@ -107,6 +110,7 @@ class SecureSocket:
         self._shut = False
         self._cut = False
         self.pending = False
+        self.fetched = 0
         self.goodbye = False
 
     def fileno(self) -> int:
@@ -167,7 +171,8 @@ class SecureSocket:
         """
         incoming = self._incoming
         if not self.pending:
-            count = self._recv(self._ciphertext)
+            self.fetched = 0
+            count = self.fetched = self._recv(self._ciphertext)
             if not count:
                 return self._recv_end()
             incoming.write(self._ciphertext[:count])

@@ -29,6 +29,7 @@ from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.process.channel import Configure, Drained, Ejected, Failed, Health, Ready
 from streamlb.process.configuration import add_default_certificate, load
+from streamlb.process.renewal import Renewal
 from streamlb.process.resolving import Resolving
 from streamlb.process.slot import Slot, count_workers, describe_exit
 from streamlb.process.sockets import bind_all
@@ -73,7 +74,7 @@ async def _control(path: str, loaded: Loaded, started_at: float) -> int:
     config = loaded.config
     if add_default_certificate(config):
         log.warning("there is no default certificate: who asks for a name without one is shown a self-signed one")
-    control = Control(config, bind_all(config, count_workers(config)), started_at)
+    control = Control(config, loaded.pem, bind_all(config, count_workers(config)), started_at)
     log.info("streamlb %s serves %s: %s", streamlb.__version__, path, report.summary(config))
     for note in loaded.notes:
         log.warning("%s: %s: %s", note.position, note.path, note.reason)
@@ -96,13 +97,16 @@ def raise_descriptor_limit() -> None:
 class Control:
     """The running control process. Its states: starting, serving (`_serving`), stopping (`_stopping`)."""
 
-    def __init__(self, config: Config, sockets: list[dict[str, socket.socket]], started_at: float) -> None:
+    def __init__(
+        self, config: Config, pem: dict[str, str], sockets: list[dict[str, socket.socket]], started_at: float
+    ) -> None:
         # process
         self._config = config
         self._loop = asyncio.get_running_loop()
         self._slots = [Slot(number, each) for number, each in enumerate(sockets)]
         self._prober = Prober(self._on_verdict, self._on_back)
         self._resolving = Resolving(config, self._on_resolved)
+        self._renewal = Renewal(config, pem, self._on_renewed)
         self._version = 1
         self._started_at = started_at
         self._serving = False
@@ -128,10 +132,12 @@ class Control:
             for slot in self._slots:
                 self._start(slot)
             self._resolving.start()
+            self._renewal.start(self._loop)
             return await self._ended
         finally:
             self._prober.stop()
             self._resolving.stop()
+            self._renewal.stop()
             for slot in self._slots:
                 slot.close_sockets()
                 slot.kill()
@@ -189,6 +195,10 @@ class Control:
         self._prober.load(config)
         for slot in self._slots:
             slot.tell(self._configuration(slot))
+
+    def _on_renewed(self) -> None:
+        """Certificates have changed, in the very configuration that all others are made of."""
+        self._on_resolved(self._config)
 
     def _on_child(self) -> None:
         """SIGCHLD: some worker has ended, or several."""

@@ -12,14 +12,15 @@ import os
 from typing import TYPE_CHECKING, Final, Protocol
 
 from streamlb.net.poller import READABLE, WRITABLE, poller_of
-from streamlb.proxy.pump import LARGE, MAX_SMALL_FILLS, NOT_SPLICEABLE, workshop
+from streamlb.proxy.plain_pump import LARGE, MAX_SMALL_FILLS, NOT_SPLICEABLE
+from streamlb.proxy.pump import workshop
 
 if TYPE_CHECKING:
     import asyncio
 
     from streamlb.net.splice import Pipe
 
-MIN_BODY: Final = 256 * 1024
+MIN_BODY: Final = 512 * 1024
 """Bytes of a body still to come from which on splicing is cheaper than copying."""
 ENDLESS: Final = 1 << 62
 """What is left of a tunnel."""

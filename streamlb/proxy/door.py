@@ -146,7 +146,7 @@ class Door:
 
     def take_https(self, secure: SecureSocket, arrival: Arrival, options: str) -> None:
         """TLS has ended here, held to these options; what is inside is HTTP."""
-        protocol = self._https(str(arrival.client), options)
+        protocol = self._https(arrival, options)
         try:
             SecureTransport(self.loop, secure, protocol, (str(arrival.client), arrival.port))
         except OSError as error:
@@ -156,7 +156,7 @@ class Door:
     async def _adopt(self, sock: socket.socket, arrival: Arrival) -> None:
         """Hand a connection that was accepted raw to the HTTP engine."""
         try:
-            await self.loop.connect_accepted_socket(functools.partial(self._http, str(arrival.client)), sock)
+            await self.loop.connect_accepted_socket(functools.partial(self._http, arrival), sock)
         except OSError:
             # The client left in between.
             sock.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamlb.proxy.bypass import ENDLESS, open_bypass
-from streamlb.proxy.pump import BULK, LARGE
+from streamlb.proxy.plain_pump import BULK, LARGE
 
 if TYPE_CHECKING:
     import asyncio

@@ -1,7 +1,7 @@
 """The life of one TCP conversation: two directions, each ending on its own.
 
 What lives here: the automaton that says when to read, when to pass an end on, when to close and when to reset.
-What must not: sockets, buffers, pipes; `proxy/pump.py` moves the bytes and only counts them here.
+What must not: sockets, buffers, pipes; `proxy/plain_pump.py` moves the bytes and only counts them here.
 Specified by RFC 9293 3.6 (half-close) and 3.10.7 (reset). No time limit: who has half-closed still gets the answer.
 
     OPEN --end seen, nothing pending--> SHUT

@@ -196,3 +196,42 @@ def test_udp_options_that_do_nothing() -> None:
         "3:26 entryPoints.b.udp | without effect: this entry point takes TCP | for UDP, write `:2/udp`",
         "4:46 entryPoints.c.udp.maxFlowsPerClient | never reached: all clients together have 10 (`maxFlows`) | ",
     ]
+
+
+def test_whose_proxy_headers_are_believed() -> None:
+    text = 'entryPoints: {web: {address: ":80", proxyProtocol: {%s}}}\n'
+    assert lines_of(text % "trustedIPs: [10.0.0.0/8, nobody]") == [
+        "1:78 entryPoints.web.proxyProtocol.trustedIPs[1] | `nobody` is neither an IP address nor a range like "
+        "`10.0.0.0/8` | "
+    ]
+    assert notes_of(text % "") == [
+        "1:37 entryPoints.web.proxyProtocol | nobody's PROXY header is believed | name the proxies in `trustedIPs`"
+    ]
+    assert notes_of(text % "insecure: true") == []
+
+
+@pytest.mark.parametrize(
+    ("to", "expected"),
+    [
+        ("secure", ""),
+        (":443", ""),
+        (":0", "`:0` is not a port | write for example `:443`"),
+        (":x", "`:x` is not a port | write for example `:443`"),
+        ("secuer", "unknown entry point `secuer` | did you mean `secure`?"),
+        ("nowhere", "unknown entry point `nowhere` | the name of an entry point, or a port like `:443`"),
+        ("dns", "`dns` is a UDP entry point | "),
+        ("web", "this redirection leads back to where it began | "),
+        ("third", "this redirection leads back to where it began | "),
+    ],
+)
+def test_where_a_redirection_leads(to: str, expected: str) -> None:
+    text = f"""
+        entryPoints:
+          web: {{address: ":80", http: {{redirections: {{entryPoint: {{to: "{to}"}}}}}}}}
+          secure: {{address: ":443"}}
+          third: {{address: ":81", http: {{redirections: {{entryPoint: {{to: web}}}}}}}}
+          dns: {{address: ":53/udp"}}
+        """
+    first = "entryPoints.web.http.redirections.entryPoint.to | "
+    found = [line.split(" ", 1)[1] for line in lines_of(text)]
+    assert [line for line in found if line.startswith(first)] == ([first + expected] if expected else [])

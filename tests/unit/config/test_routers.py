@@ -261,3 +261,37 @@ def test_the_other_router_may_be_in_another_file(tmp_path: Path) -> None:
 
     [note] = [note for note in load(main, find_hidden=find).notes if "reaches" in note.reason]
     assert f"(line 6 of {tmp_path}/m.yaml) is tried before it" in note.reason
+
+
+def test_passthrough() -> None:
+    text = """
+        entryPoints: {web: {address: ":80"}}
+        http:
+          routers: {a: {rule: "A", service: s, tls: {passthrough: true}}}
+          services: {s: {loadBalancer: {servers: [{url: "http://a"}]}}}
+        """
+    assert lines_of(text) == [
+        "4:59 http.routers.a.tls.passthrough | an HTTP router has to see the requests | "
+        "make it a TCP router with HostSNI"
+    ]
+    text = """
+        entryPoints: {web: {address: ":80"}}
+        tcp:
+          routers: {a: {rule: "A", service: s, tls: {passthrough: true, options: default}}}
+          services: {s: {loadBalancer: {servers: [{address: "a:1"}]}}}
+        """
+    assert notes_of(text) == [
+        "4:65 tcp.routers.a.tls.options | with `passthrough` the server decides about TLS: options have no effect | "
+    ]
+
+
+def test_udp_knows_no_tls() -> None:
+    text = """
+        entryPoints: {dns: {address: ":53/udp"}}
+        udp:
+          routers: {a: {service: s, tls: {}}}
+          services: {s: {loadBalancer: {servers: [{address: "a:1"}]}}}
+        """
+    assert [line.split(" ", 1)[1] for line in lines_of(text)] == [
+        "udp.routers.a.tls | TLS is for TCP connections | remove it"
+    ]
