@@ -8,22 +8,17 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.support.certificates import authority, local_pair
 from tests.support.configs import entry_point
-from tests.support.http import http_get, ok, recording
 from tests.support.peers import (
     connect,
     everything,
     psql,
-    redis_cli,
     running_postgres,
-    running_redis,
     running_s_server,
     s_client,
 )
-from tests.support.programs import curl, running_streamlb, running_whoami
+from tests.support.programs import running_streamlb, running_whoami
 
 if TYPE_CHECKING:
     from tests.support.certificates import Pair
@@ -130,61 +125,6 @@ def test_clients_are_known_by_their_address() -> None:
         assert f"streamlb test {rest.key.stem}" in backwards(port, "a.test")
 
 
-def test_everything_on_one_port() -> None:
-    """HTTP, HTTPS, TLS ended for TCP, TLS led through, and plain TCP by its sender."""
-    port, address = entry_point()
-    through = authority().certificate("through.test")
-    with (
-        recording(ok(b"plain\n")) as plain,
-        recording(ok(b"secure\n")) as secure,
-        running_redis() as redis,
-        running_s_server(through) as (_, through_port),
-        running_whoami("v1", http=False, tcp=True) as v1,
-    ):
-        routers = """
-    redis: {rule: "HostSNI(`redis.test`)", service: redis, tls: {}}
-    through: {rule: "HostSNI(`through.test`)", service: through, tls: {passthrough: true}}
-    office: {rule: "HostSNI(`*`) && ClientIP(`127.0.0.2`)", service: office}"""
-        pairs = (local_pair(), authority().certificate("redis.test"))
-        servers = {"redis": redis, "through": through_port, "office": v1.tcp_port}
-        text = (
-            tcp(address, routers, pairs, **servers)
-            + f"""
-http:
-  routers:
-    plain: {{rule: "PathPrefix(`/`)", service: plain}}
-    secure: {{rule: "Host(`localhost`)", service: secure, tls: {{}}}}
-  services:
-    plain: {{loadBalancer: {{servers: [{{url: "http://127.0.0.1:{plain.port}"}}]}}}}
-    secure: {{loadBalancer: {{servers: [{{url: "http://127.0.0.1:{secure.port}"}}]}}}}
-"""
-        )
-        with running_streamlb(text):
-            ca = str(authority().pair.certificate)
-            assert http_get(port).text == "plain\n"
-            assert curl("--cacert", ca, f"https://localhost:{port}/").stdout == "secure\n"
-            assert f"streamlb test {through.key.stem}" in backwards(port, "through.test")
-            secured = ["--tls", "--cacert", ca, "--sni", "redis.test"]
-            assert redis_cli(port, *secured, "set", "k", "v") == "OK\n"
-            assert redis_cli(port, *secured, "get", "k") == "v\n"
-            with connect(port, "127.0.0.2") as sock:
-                sock.sendall(b"hello\n")
-                assert sock.recv(100) == b"v1: hello\n"
-
-
-def test_redis_over_tls_pushes_and_pipelines() -> None:
-    port, address = entry_point("/tcp")
-    routers = """
-    redis: {rule: "HostSNI(`*`)", service: redis, tls: {}}"""
-    with running_redis() as redis, running_streamlb(tcp(address, routers, (local_pair(),), redis=redis)):
-        secured = ["--tls", "--cacert", str(authority().pair.certificate), "--sni", "localhost"]
-        commands = b"".join(b"*3\r\n$3\r\nSET\r\n$5\r\nk%04d\r\n$5\r\nv%04d\r\n" % (i, i) for i in range(5000))
-        assert "errors: 0, replies: 5000" in redis_cli(port, *secured, "--pipe", stdin=commands)
-        value = "v" * 3_000_000
-        assert redis_cli(port, *secured, "-x", "set", "large", stdin=value) == "OK\n"
-        assert redis_cli(port, *secured, "get", "large") == value + "\n"
-
-
 def test_a_greeting_comes_at_once_where_nothing_is_peeked_at() -> None:
     """A mail server speaks first; its entry point has plain TCP routers only."""
     port, address = entry_point("/tcp")
@@ -200,20 +140,16 @@ def test_a_greeting_comes_at_once_where_nothing_is_peeked_at() -> None:
                 assert client.recv(100) == b"220 mail.test ESMTP\r\n"
 
 
-@pytest.mark.parametrize("ended_by", ["us", "the server"])
-def test_postgres_asks_in_the_clear_for_tls(ended_by: str) -> None:
-    """psql's SSLRequest, then its ClientHello; led through, the server's own certificate is verified."""
+def test_postgres_asks_in_the_clear_for_tls() -> None:
+    """psql's SSLRequest, then its ClientHello; the server's own certificate is verified."""
     port, address = entry_point("/tcp")
-    ca = f"sslrootcert={authority().pair.certificate}"
-    tls = "{}" if ended_by == "us" else "{passthrough: true}"
-    routers = f"""
-    db: {{rule: "HostSNI(`localhost`)", service: db, tls: {tls}}}"""
-    pair = local_pair()
-    ours, theirs = ((pair,), None) if ended_by == "us" else ((), pair)
-    with running_postgres(theirs) as postgres, running_streamlb(tcp(address, routers, ours, db=postgres)):
-        asking = "select sum(i), coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false)"
+    routers = """
+    db: {rule: "HostSNI(`localhost`)", service: db, tls: {passthrough: true}}"""
+    with running_postgres(local_pair()) as postgres, running_streamlb(tcp(address, routers, db=postgres)):
+        asking = "select sum(i), (select ssl from pg_stat_ssl where pid = pg_backend_pid())"
         asking += " from generate_series(1, 100000) as t(i)"
-        done = psql(port, asking, "sslmode=verify-full", ca, host="localhost")
-        assert done.stdout == f"5000050000|{'f' if ended_by == 'us' else 't'}\n", done.stderr
-        refused = psql(port, "select 1", "sslmode=disable", host="localhost")
-        assert refused.returncode != 0
+        verified = ("sslmode=verify-full", f"sslrootcert={authority().pair.certificate}")
+        done = psql(port, asking, *verified, host="localhost")
+        assert done.stdout == "5000050000|t\n", done.stderr
+        # Whoever does not ask has no name, so that nobody is there for him.
+        assert psql(port, "select 1", "sslmode=disable", host="localhost").returncode != 0
