@@ -71,7 +71,7 @@ class TcpEntry:
         *,
         is_postgres: bool = False,
     ) -> None:
-        """Serve a connection that `route` takes; the socket is ours from now on.
+        """Serve a connection that `route` takes; the socket, or what has ended TLS over it, is ours from now on.
 
         source: the client, as a PROXY header says or the kernel. destination: what a PROXY header says it connected to.
         is_postgres: it has asked for TLS in PostgreSQL's way, and was told to go ahead.

@@ -205,11 +205,6 @@ class Reaching:
             on_done(sock, error)
 
 
-def raw_of(stream: Stream) -> socket.socket:
-    """The socket underneath."""
-    return stream.raw if isinstance(stream, SecureSocket) else stream
-
-
 def context_of(tls: ClientTls) -> ssl.SSLContext:
     """The TLS context for these options, made once for all that say the same."""
     return client_context(*tls.trust, protocols=())
