@@ -54,17 +54,15 @@ def secure_echo() -> Iterator[tuple[int, list[bool]]]:
     def echo(sock: socket.socket) -> None:
         with contextlib.suppress(OSError), sock:
             sock.settimeout(10)
-            try:
-                secure = context.wrap_socket(sock, server_side=True, suppress_ragged_eofs=False)
-            except OSError:
-                return
-            try:
-                while data := secure.recv(1 << 16):
-                    secure.sendall(data)
+            with context.wrap_socket(sock, server_side=True, suppress_ragged_eofs=False) as secure:
+                try:
+                    while data := secure.recv(1 << 16):
+                        secure.sendall(data)
+                except OSError:
+                    endings.append(False)
+                    return
                 endings.append(True)
                 secure.unwrap().close()
-            except OSError:
-                endings.append(False)
 
     def accept() -> None:
         with contextlib.suppress(OSError):
