@@ -14,7 +14,7 @@ import socket
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -57,11 +57,19 @@ def remarks(chain: str, now: float | None) -> list[tuple[str, str]]:
             left = f"in {days} days" if days > 1 else "within two days"
             found.append((f"the certificate expires {left}, on {first.not_valid_after_utc:%Y-%m-%d}", "renew it"))
     for place, (lower, upper) in enumerate(itertools.pairwise(certificates), 2):
-        if lower.issuer != upper.subject:
+        if not _has_issued(upper, lower):
             reason = f"certificate {place} of the chain has not issued the one before it, so clients may not trust it"
             found.append((reason, "the server's own comes first, then who issued it, and so on"))
             break
     return found
+
+
+def _has_issued(upper: x509.Certificate, lower: x509.Certificate) -> bool:
+    try:
+        lower.verify_directly_issued_by(upper)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def place_of(chain: str, key: str) -> int:
