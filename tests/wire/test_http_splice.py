@@ -73,8 +73,8 @@ class Stage:
     @property
     def bypasses(self) -> int:
         """Directions that are spliced at this moment."""
-        downs = [each.download for each in self.engine.watched if isinstance(each, Upstream)]
-        ups = [each.upload for each in self.engine.watched if isinstance(each, Downstream)]
+        downs = [each.outflow for each in self.engine.watched if isinstance(each, Upstream)]
+        ups = [each.outflow for each in self.engine.watched if isinstance(each, Downstream)]
         return len([each for each in (*downs, *ups) if each is not None])
 
     async def connect(self, receive_buffer: int = 0) -> Peer:
@@ -341,10 +341,10 @@ async def test_a_reader_that_stops_holds_at_most_a_pipe_and_is_cut(monkeypatch: 
     async with stage(monkeypatch, entry=patience(write_timeout=0.4)) as here:
         client, server = await here.asked()
         sending = asyncio.gather(server.send(answer(LARGE) + BODY))
-        await until_async(lambda: any(isinstance(each, Upstream) and each.download for each in here.engine.watched))
+        await until_async(lambda: any(isinstance(each, Upstream) and each.outflow for each in here.engine.watched))
         (upstream,) = [each for each in here.engine.watched if isinstance(each, Upstream)]
-        await until_async(lambda: upstream.download and upstream.download.held)
-        assert upstream.download.held <= MIB
+        await until_async(lambda: upstream.outflow and upstream.outflow.held)
+        assert upstream.outflow.held <= MIB
         assert upstream.transport.get_write_buffer_size() == 0
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             await sending
