@@ -93,15 +93,21 @@ def client_context(
     is_verified: bool,
     minimum: str,
     maximum: str,
+    ciphers: tuple[str, ...] = (),
+    protocols: tuple[str, ...] = ("http/1.1",),
 ) -> ssl.SSLContext:
     """The context of connections to servers; everything is PEM text. Raises PemError.
 
     authorities: whom to trust; empty for whom the system trusts. certificates: chains and keys to show when asked.
+    ciphers: Go's names of those of TLS 1.2, empty for all that are good. protocols: what ALPN offers.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = VERSIONS[minimum]
     context.maximum_version = VERSIONS[maximum]
-    context.set_alpn_protocols(["http/1.1"])
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    if known := openssl_ciphers(ciphers):
+        context.set_ciphers(known)
     if not is_verified:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

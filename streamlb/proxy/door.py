@@ -145,18 +145,14 @@ class Door:
         self._tcp.serve(sock, route, arrival.source, arrival.destination, is_postgres=is_postgres)  # type: ignore[arg-type]
 
     def take_https(self, secure: SecureSocket, arrival: Arrival, options: str) -> None:
-        """TLS has ended here, held to these options; what is inside is HTTP."""
-        protocol = self._https(str(arrival.client), options)
-        try:
-            SecureTransport(self.loop, secure, protocol, (str(arrival.client), arrival.port))
-        except OSError as error:
-            self.refused(arrival, str(error))
-            secure.close()
+        """TLS has ended here, held to these options; what is inside is HTTP. The poller watches it already."""
+        protocol = self._https(arrival, options)
+        SecureTransport(self.loop, secure, protocol, (str(arrival.client), arrival.port), is_watched=True)
 
     async def _adopt(self, sock: socket.socket, arrival: Arrival) -> None:
         """Hand a connection that was accepted raw to the HTTP engine."""
         try:
-            await self.loop.connect_accepted_socket(functools.partial(self._http, str(arrival.client)), sock)
+            await self.loop.connect_accepted_socket(functools.partial(self._http, arrival), sock)
         except OSError:
             # The client left in between.
             sock.close()

@@ -21,12 +21,15 @@ from streamlb.proxy.answers import render_answer
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.forwarder import Forwarder
 from streamlb.proxy.heads import HeadReader
+from streamlb.proxy.introducing import endpoint_of
 from streamlb.wire.body import Body, BodyError
 from streamlb.wire.http1 import MAX_REQUEST_LINE, find_flaw
 
 if TYPE_CHECKING:
+    from streamlb.proxy.arrival import Arrival
     from streamlb.proxy.bypass import Bypass
     from streamlb.proxy.http import HttpEntry
+    from streamlb.proxy.introducing import Ends
     from streamlb.wire.message import RequestHead
 
 LINGER: Final = 2.0
@@ -40,6 +43,7 @@ _RESET: Final = struct.pack("ii", 1, 0)
 class Downstream(asyncio.Protocol):
     """A client's connection. It serves one exchange at a time; `busy` says whether one is under way.
 
+    arrival: who the client is, if not whom the transport names.
     options: those of its TLS handshake, by name; empty in the clear.
     body: of the request under way, until its last byte was read.
     ending: nothing more is read as a request. eof: the client has shut its side. last: no request follows this one.
@@ -48,7 +52,7 @@ class Downstream(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_client",
+        "_arrival",
         "_forwarder",
         "_inbox",
         "_looping",
@@ -73,11 +77,11 @@ class Downstream(asyncio.Protocol):
         "write_blocked",
     )
 
-    def __init__(self, entry: HttpEntry, client: str = "", options: str = "") -> None:
+    def __init__(self, entry: HttpEntry, arrival: Arrival | None = None, options: str = "") -> None:
         # connection
         self.entry = entry
         self.options = options
-        self._client = client
+        self._arrival = arrival
         self.transport = cast("asyncio.Transport", None)
         self.due_at = NEVER
         self.ending = False
@@ -104,11 +108,25 @@ class Downstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        peer = None if self._client else transport.get_extra_info("peername")
-        self._reader = HeadReader(self.entry, str(client_ip(peer)) if peer else self._client or "0.0.0.0")
+        self._reader = HeadReader(self.entry, self._client_address())
         self.entry.opened(self)
         self._opened_at = self.entry.clock.now
         self.due_at = self.entry.clock.after(self.entry.idle_timeout)
+
+    def _client_address(self) -> str:
+        if self._arrival is not None:
+            return str(self._arrival.client)
+        peer = self.transport.get_extra_info("peername")
+        return str(client_ip(peer)) if peer else "0.0.0.0"
+
+    @property
+    def ends(self) -> Ends:
+        """Who the client is, with its port, and what it connected to."""
+        source = endpoint_of(self.transport.get_extra_info("peername"))
+        destination = endpoint_of(self.transport.get_extra_info("sockname"))
+        if self._arrival is None:
+            return source, destination
+        return self._arrival.source, self._arrival.destination or destination
 
     @property
     def peer(self) -> str:

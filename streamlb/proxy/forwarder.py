@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from streamlb.balance.selection import Node, Server
     from streamlb.proxy.downstream import Downstream
     from streamlb.proxy.http import HttpEntry
+    from streamlb.proxy.introducing import Ends
     from streamlb.proxy.mirror import MirrorCopy
     from streamlb.proxy.pool import Dialling
     from streamlb.proxy.replay import Replay
@@ -233,11 +234,16 @@ class Forwarder:
             server.state.active += 1
             server.state.total += 1
         pool = server.pool or self._entry.pool_of(server)
-        upstream = pool.take()
+        upstream = pool.take(self)
         if upstream is not None:
             self.on_connected(upstream)
         else:
             self._dialling = pool.dial(self)
+
+    @property
+    def ends(self) -> Ends:
+        """Of the client's connection."""
+        return self.client.ends
 
     def on_connected(self, upstream: Upstream) -> None:
         self._dialling = None

@@ -219,7 +219,8 @@ class Newcomer:
         self.due_at = self._ends_at
         secure = SecureSocket(self._sock, context, server_side=True)
         on_shaken = functools.partial(self._on_shaken, secure, taker, options)
-        self._handshake = shake_hands(door.loop, secure, 0, on_shaken)
+        # Whoever serves HTTP goes on watching the socket; a pump begins anew.
+        self._handshake = shake_hands(door.loop, secure, 0, on_shaken, stays=not isinstance(taker, Route))
 
     def _on_shaken(self, secure: SecureSocket, taker: Route | HttpTable, options: str, error: OSError | None) -> None:
         self._handshake = None

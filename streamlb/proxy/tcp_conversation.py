@@ -16,8 +16,9 @@ from streamlb.balance.selection import Selection
 from streamlb.errors import Retry
 from streamlb.net.poller import PEER_ENDED, READABLE
 from streamlb.proxy.clock import NEVER
+from streamlb.proxy.introducing import local_endpoint
 from streamlb.proxy.pump import Pumps, reset_on_close
-from streamlb.proxy.tcp_dialling import local_endpoint, reach
+from streamlb.proxy.tcp_dialling import reach
 from streamlb.runtime.limits import ANY_TIME
 
 if TYPE_CHECKING:

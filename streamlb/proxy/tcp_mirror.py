@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from streamlb.errors import UpstreamError
     from streamlb.net.dial import Dial
     from streamlb.proxy.clock import Clock
-    from streamlb.proxy.tcp_dialling import Introduction, Reaching
+    from streamlb.proxy.introducing import Introduction
+    from streamlb.proxy.tcp_dialling import Reaching
 
 log = logging.getLogger(__name__)
 

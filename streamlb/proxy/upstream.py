@@ -18,6 +18,7 @@ from streamlb.wire.http1 import MAX_HEAD, find_flaw, read_response
 
 if TYPE_CHECKING:
     from streamlb.proxy.bypass import Bypass
+    from streamlb.proxy.introducing import Ends
     from streamlb.proxy.pool import Dialling, Pool
     from streamlb.wire.message import ResponseHead
 
@@ -29,6 +30,10 @@ CLOSE_TIMEOUT: Final = 60.0
 
 class Owner(Protocol):
     """Whoever sent a request over an `Upstream` and gets its answer; called synchronously, must not raise."""
+
+    @property
+    def ends(self) -> Ends:
+        """What a server is told that wants to know who the client is; asked of nobody else."""
 
     def on_connected(self, upstream: Upstream) -> None: ...
     def on_dial_failed(self, error: UpstreamError) -> None: ...
@@ -51,6 +56,7 @@ class Upstream(asyncio.Protocol):
 
     reused: has served an exchange before this one, and nothing of the next answer was heard yet.
     spoiled: must not be used again. full: the server takes in less than is sent to it.
+    ends: what the server was told about the client; only the same client may use the connection again.
     outflow, inflow: the way past the transports, of what the server says, and of what it is told. held: the answer is
     not to be read, its receiver has no room.
     """
@@ -66,6 +72,7 @@ class Upstream(asyncio.Protocol):
         "_unchunk",
         "copies",
         "due_at",
+        "ends",
         "full",
         "held",
         "inflow",
@@ -82,6 +89,7 @@ class Upstream(asyncio.Protocol):
         self.pool = pool
         self._dialling = dialling
         self.transport = cast("asyncio.Transport", None)
+        self.ends: Ends = (None, None)
         self.reused = False
         self.spoiled = False
         self.full = False
