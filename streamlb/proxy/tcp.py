@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from streamlb.net.address import IPAddress
     from streamlb.proxy.arrival import Arrival
     from streamlb.proxy.live import Live
+    from streamlb.proxy.pump import Stream
     from streamlb.routing.router import Route
     from streamlb.runtime.gates import Gate
     from streamlb.runtime.snapshot import World
@@ -64,14 +65,14 @@ class TcpEntry:
 
     def serve(
         self,
-        sock: socket.socket,
+        sock: Stream,
         route: Route,
         source: Endpoint,
         destination: Endpoint | None = None,
         *,
         is_postgres: bool = False,
     ) -> None:
-        """Serve a connection that `route` takes; the socket is ours from now on.
+        """Serve a connection that `route` takes; the socket, or what has ended TLS over it, is ours from now on.
 
         source: the client, as a PROXY header says or the kernel. destination: what a PROXY header says it connected to.
         is_postgres: it has asked for TLS in PostgreSQL's way, and was told to go ahead.
