@@ -355,7 +355,7 @@ async def test_a_reader_that_stops_holds_at_most_a_pipe_and_is_cut(monkeypatch: 
 @on_both_loops
 async def test_a_slow_reader_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     size = 8 * MIB
-    async with stage(monkeypatch, entry=patience(write_timeout=0.8)) as here:
+    async with stage(monkeypatch, entry=patience(write_timeout=1.2)) as here:
         client = await here.connect(receive_buffer=64 * KIB)
         await client.send(GET)
         server = await here.origin.accept()
@@ -385,12 +385,12 @@ async def test_a_client_that_stops_uploading(monkeypatch: pytest.MonkeyPatch) ->
 
 @on_both_loops
 async def test_a_client_that_uploads_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with stage(monkeypatch, entry=patience(read_timeout=0.3)) as here:
+    async with stage(monkeypatch, entry=patience(read_timeout=1.2)) as here:
         client, server = await here.asked(post(3 * MIB))
         for _ in range(12):
             await client.send(noise(256 * KIB))
             assert await server.read(256 * KIB) == noise(256 * KIB)
-            await asyncio.sleep(0.08)
+            await asyncio.sleep(0.15)
         await server.send(OK)
         assert await client.read(len(OK)) == OK
 
