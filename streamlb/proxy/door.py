@@ -142,9 +142,7 @@ class Door:
 
     def take_tcp(self, sock: Stream, route: Route, arrival: Arrival) -> None:
         """A connection over TLS is a TCP router's; `sock` is the socket, or what has ended TLS over it."""
-        # A server behind us that gets no TLS is not asked for it either.
-        is_postgres = arrival.is_postgres and route.tls.passthrough
-        self._tcp.serve(sock, route, arrival.source, arrival.destination, is_postgres=is_postgres)
+        self._tcp.serve(sock, route, arrival.source, arrival.destination, is_postgres=arrival.is_postgres)
 
     def take_https(self, secure: SecureSocket, arrival: Arrival, options: str) -> None:
         """TLS has ended here, held to these options; what is inside is HTTP. The poller watches it already."""

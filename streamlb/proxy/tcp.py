@@ -19,7 +19,6 @@ from streamlb.proxy.tcp_mirror import TcpMirrors
 
 if TYPE_CHECKING:
     import asyncio
-    import socket
 
     from streamlb.balance.selection import Server
     from streamlb.errors import UpstreamError
@@ -54,7 +53,7 @@ class TcpEntry:
         self.refused: Counter[tuple[str, str]] = Counter()
         self._throttle = Throttle(LOG_INTERVAL)
 
-    def accept(self, sock: socket.socket, arrival: Arrival) -> bool:
+    def accept(self, sock: Stream, arrival: Arrival) -> bool:
         """Serve a connection in the clear; False, and the socket stays the caller's, if no TCP router wants it."""
         table = self._world.runtime.entry_points.get(self.name)
         route = table.tcp.route(arrival) if table is not None and table.tcp is not None else None

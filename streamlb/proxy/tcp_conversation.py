@@ -200,7 +200,7 @@ class TcpConversation:
             self._watching = False
             self._entry.workshop.poller.remove(self._client.fileno())
 
-    def _on_dialled(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
+    def _on_dialled(self, sock: Stream | None, error: UpstreamError | None) -> None:
         self._dial = None
         try:
             if error is not None:
@@ -213,7 +213,7 @@ class TcpConversation:
             if sock is not None:
                 sock.close()
 
-    def _start_pumps(self, sock: socket.socket) -> None:
+    def _start_pumps(self, sock: Stream) -> None:
         self._stop_watching()
         if self._server is not None and self._server.watch is not None:
             self._server.watch.succeeded()
