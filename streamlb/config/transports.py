@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from streamlb.config.model import Config
     from streamlb.config.reading import Path, Reading
     from streamlb.config.static import ServersTransport
-    from streamlb.config.tls import Certificate
+    from streamlb.config.tls import Certificate, ClientTls
 
 MARK = "-----BEGIN "
 """What PEM text holds and a path does not (RFC 7468)."""
@@ -46,6 +46,11 @@ def check(config: Config, files: Files, reading: Reading) -> None:
     _check_transport(("serversTransport",), config.servers_transport, files, reading)
     for name, transport in config.http.servers_transports.items():
         _check_transport(("http", "serversTransports", name), transport, files, reading)
+    if config.tcp_servers_transport.tls is not None:
+        _check_transport(("tcpServersTransport", "tls"), config.tcp_servers_transport.tls, files, reading)
+    for name, raw in config.tcp.servers_transports.items():
+        if raw.tls is not None:
+            _check_transport(("tcp", "serversTransports", name, "tls"), raw.tls, files, reading)
     for protocol in ("http", "tcp"):
         for name in _transports(protocol, config):
             if "@" in name:
@@ -54,7 +59,7 @@ def check(config: Config, files: Files, reading: Reading) -> None:
     _check_references(config, reading)
 
 
-def _check_transport(path: Path, transport: ServersTransport, files: Files, reading: Reading) -> None:
+def _check_transport(path: Path, transport: ServersTransport | ClientTls, files: Files, reading: Reading) -> None:
     if reading.is_broken(path):
         return
     name = transport.server_name

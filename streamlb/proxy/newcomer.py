@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     Step = Callable[[memoryview], int]
 
-PUMPS_SPEAK_TLS: Final = False
 SILENCE: Final = 2.0
 """Seconds without a byte after which a client may be one that waits for its server to speak first. The ClientHello of
 one that speaks follows its handshake at once, or after a second if it was lost on the way."""
@@ -196,8 +195,6 @@ class Newcomer:
         elif isinstance(taker, Route) and taker.tls.passthrough:
             self._leave()
             self._door.take_tcp(self._sock, taker, arrival)
-        elif isinstance(taker, Route) and not PUMPS_SPEAK_TLS:
-            self._turn_away("TLS is not ended here for TCP routers yet", UNRECOGNIZED_NAME)
         else:
             self._shake_hands(taker)
 

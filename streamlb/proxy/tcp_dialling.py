@@ -7,7 +7,7 @@ Called by `tcp_conversation.py` and `tcp_mirror.py`. Specified in docs/reference
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from streamlb.balance.selection import Server
 from streamlb.balance.tree import Balancer
@@ -24,13 +24,17 @@ if TYPE_CHECKING:
     import asyncio
     import socket
     import ssl
+    from collections.abc import Callable
 
     from streamlb.config.tls import ClientTls
-    from streamlb.net.dial import Dial, OnDone
+    from streamlb.net.dial import Dial
     from streamlb.net.handshake import Handshake
     from streamlb.proxy.introducing import Introduction
+    from streamlb.proxy.pump import Stream
     from streamlb.runtime.reach import Reach
     from streamlb.runtime.snapshot import Runtime
+
+    OnDone = Callable[[Stream | None, UpstreamError | None], object]
 
 MIN_HANDSHAKE_TIMEOUT: Final = 0.1
 """Seconds a TLS handshake gets at least, however long the connect before it took."""
@@ -178,17 +182,10 @@ class Reaching:
     def _on_shaken(self, secure: SecureSocket, error: OSError | None) -> None:
         self._handshake = None
         if error is None:
-            try:
-                # The last word of the handshake does not wait for the client's first: the server may speak before.
-                secure.flush()
-            except OSError as lost:
-                secure.close()
-                error = lost
-        if error is not None:
-            self._finish(None, handshake_error(error))
+            # The last word of the handshake goes with the client's first, or as soon as there proves to be none.
+            self._finish(secure, None)
         else:
-            # A pump takes the one as the other.
-            self._finish(cast("socket.socket", secure), None)
+            self._finish(None, handshake_error(error))
 
     # --- the end ----------------------------------------------------------------------------------------------
 
@@ -202,7 +199,7 @@ class Reaching:
             self._stop_waiting(sock)
             sock.close()
 
-    def _finish(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
+    def _finish(self, sock: Stream | None, error: UpstreamError | None) -> None:
         on_done, self._on_done = self._on_done, None
         if on_done is not None:
             on_done(sock, error)
