@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 LOG_INTERVAL = 10.0
 """Seconds between two log lines about the same bug."""
+COLLECT_AFTER = 10_000
+"""Objects that came to stay before the collector looks for circles among them."""
 LAST_WORD_TIMEOUT = 0.5
 """Seconds the last word gets to reach a control process that is busy."""
 
