@@ -47,7 +47,7 @@ class Downstream(asyncio.Protocol):
     options: those of its TLS handshake, by name; empty in the clear.
     body: of the request under way, until its last byte was read.
     ending: nothing more is read as a request. eof: the client has shut its side. last: no request follows this one.
-    upload: the way past the transport of what the client says.
+    outflow, inflow: the way past the transports, of what the client says, and of what it is told.
     due_at: when something must have happened, in the loop's time; what is set by `renew`.
     """
 
@@ -68,10 +68,11 @@ class Downstream(asyncio.Protocol):
         "ending",
         "entry",
         "eof",
+        "inflow",
         "last",
         "options",
+        "outflow",
         "transport",
-        "upload",
         "upstream_full",
         "write_blocked",
     )
@@ -88,7 +89,8 @@ class Downstream(asyncio.Protocol):
         self.eof = False
         self.last = False
         self.copies = False
-        self.upload: Bypass | None = None
+        self.outflow: Bypass | None = None
+        self.inflow: Bypass | None = None
         self._served = 0
         self._opened_at = entry.clock.now
         self._unread = 0
@@ -169,6 +171,8 @@ class Downstream(asyncio.Protocol):
         self.write_blocked = False
         self.renew()
         self._forwarder.on_client_room()
+        if self.inflow is not None:
+            self.inflow.on_room()
         if not self.busy and not self.ending:
             self._update_reading()
             self._read_heads(self._inbox)
@@ -317,6 +321,11 @@ class Downstream(asyncio.Protocol):
         self._update_reading()
         return early
 
+    @property
+    def counted(self) -> int:
+        """Bytes missing of a request's body whose length is known."""
+        return self.body.counted if self.body is not None else 0
+
     def on_bypass_start(self) -> None:
         self._update_reading()
 
@@ -329,8 +338,6 @@ class Downstream(asyncio.Protocol):
             self._forwarder.tunnel.on_client_data(b"")
 
     def on_bypass_end(self, error: OSError | None) -> None:
-        self.upload = None
-        self._forwarder.on_upload_copied()
         if error is not None:
             self.transport.abort()
             return
@@ -416,13 +423,13 @@ class Downstream(asyncio.Protocol):
     def _count_unread(self) -> int:
         """Bytes of its answer that the client has not taken."""
         sock = self.transport.get_extra_info("socket")
-        held = self.transport.get_write_buffer_size() + self._forwarder.held
+        held = self.transport.get_write_buffer_size() + (self.inflow.held if self.inflow is not None else 0)
         return held + (count_untaken(sock.fileno()) if sock is not None else 0)
 
     def _update_reading(self) -> None:
         pause = (
             self.upstream_full
-            or self.upload is not None
+            or self.outflow is not None
             or (len(self._inbox) > MAX_INBOX if self.busy else self.write_blocked and not self.ending)
         )
         if pause == self._reading_paused or self.eof or self.transport.is_closing():
