@@ -188,10 +188,10 @@ class IngressRouteUdpSpec:
 
 @dataclass(slots=True, kw_only=True)
 class SecretClientAuth:
-    """`secret_names`: of Secrets with the authorities' certificates."""
+    """`secret_names`: of Secrets with the authorities' certificates. The rest as in the model."""
 
     secret_names: list[str] = field(default_factory=list)
-    client_auth_type: ClientAuthType = "NoClientCert"
+    client_auth_type: ClientAuthType | None = None
 
     __pydantic_config__ = SETTINGS
 

@@ -141,6 +141,14 @@ def test_options(tmp_path: Path) -> None:
     assert config.tls.options == {"default-mutual@kubernetescrd": expected}
 
 
+def test_authorities_alone_mean_that_clients_are_asked(tmp_path: Path) -> None:
+    """As in the main file: see `ClientAuth`."""
+    authorities = secret("ca", f"data: {{ca.crt: {encoded(PEM)}}}")
+    option = document("TLSOption", "{clientAuth: {secretNames: [ca]}}", "mutual")
+    [options] = config_of(tmp_path, option + authorities).tls.options.values()
+    assert options.client_auth == ClientAuth(ca_files=[PEM])
+
+
 def test_default_options_and_those_of_the_main_file(tmp_path: Path) -> None:
     option = document("TLSOption", "{minVersion: VersionTLS13}", "default")
     config = config_of(tmp_path, web("{options: {name: default}}") + option)
