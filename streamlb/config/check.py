@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from streamlb.config.certificates import CheckTlsOptions, DescribeCertificate
     from streamlb.config.health import CheckPattern
     from streamlb.config.reading import Path
-    from streamlb.config.routers import CheckRule, FindHidden
+    from streamlb.config.routers import CheckRule, FindDisputed, FindHidden
     from streamlb.config.transports import CheckPem
 
 MAX_PROBLEMS = 1_000  # shown; nobody reads more, and an alias can multiply one mistake a million times
@@ -64,6 +64,7 @@ class _Judges:
     check_pattern: CheckPattern | None
     describe: DescribeCertificate | None
     check_tls_options: CheckTlsOptions | None
+    find_disputed: FindDisputed | None
 
 
 def read(
@@ -82,10 +83,11 @@ def load(
     check_pattern: CheckPattern | None = None,
     describe: DescribeCertificate | None = None,
     check_tls_options: CheckTlsOptions | None = None,
+    find_disputed: FindDisputed | None = None,
 ) -> Loaded:
     """The configuration of a file and what comes with it. Raises ConfigError with all its problems."""
     name = os.fspath(path)
-    judges = _Judges(check_rule, find_hidden, check_pem, check_pattern, describe, check_tls_options)
+    judges = _Judges(check_rule, find_hidden, check_pem, check_pattern, describe, check_tls_options, find_disputed)
     return _load(read_source(name), os.path.dirname(name), judges)
 
 
@@ -99,10 +101,11 @@ def load_text(
     check_pattern: CheckPattern | None = None,
     describe: DescribeCertificate | None = None,
     check_tls_options: CheckTlsOptions | None = None,
+    find_disputed: FindDisputed | None = None,
 ) -> Loaded:
     """The same for text that is not in a file; `name` says how to call it and where relative paths begin."""
     source = decode(name, text.encode("utf-8", "surrogatepass"))
-    judges = _Judges(check_rule, find_hidden, check_pem, check_pattern, describe, check_tls_options)
+    judges = _Judges(check_rule, find_hidden, check_pem, check_pattern, describe, check_tls_options, find_disputed)
     return _load(source, os.path.dirname(name), judges)
 
 
@@ -127,6 +130,8 @@ def _load(source: Source, directory: str, judges: _Judges) -> Loaded:
         raise ConfigError(_tidy(reading.problems))
     if judges.find_hidden:
         routers.note_hidden(config, reading, judges.find_hidden)
+    if judges.find_disputed:
+        routers.note_disputed(config, reading, judges.find_disputed)
     return Loaded(config, sorted(_tidy(reading.notes), key=lambda note: note.position), files, pem.texts)
 
 

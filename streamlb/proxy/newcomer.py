@@ -213,6 +213,8 @@ class Newcomer:
         self._unwatch()
         if not self._is_open:
             self._open()
+            if not self._is_open:
+                return  # The door is being closed.
         self.due_at = self._ends_at
         secure = SecureSocket(self._sock, context, server_side=True)
         on_shaken = functools.partial(self._on_shaken, secure, taker, options)
@@ -249,6 +251,8 @@ class Newcomer:
             self._low_water = needed
         if not self._is_open:
             self._open()
+            if not self._is_open:
+                return  # The door is being closed.
             self.due_at = min(self._ends_at, self._door.clock.after(SILENCE))
         if not self._is_watched:
             # Where the kernel does not take so high a mark, what it would tell again and again is told once.
