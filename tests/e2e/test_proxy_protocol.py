@@ -95,7 +95,7 @@ NGINX_BEHIND = """server {{
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("peer", ["haproxy", "nginx"])
-@pytest.mark.parametrize("protocol", ["tcp"])
+@pytest.mark.parametrize("protocol", ["tcp", "http"])
 def test_servers_are_told_who_the_client_is(protocol: str, peer: str, version: int) -> None:
     port, address = entry_point()
     server = free_port()
