@@ -70,10 +70,13 @@ ClientAuthType = Literal[
 
 @dataclass(slots=True, kw_only=True)
 class ClientAuth:
-    """Whether clients show certificates, and whom these must be signed by (paths or PEM text)."""
+    """Whether clients show certificates, and whom these must be signed by (paths or PEM text).
+
+    client_auth_type: without one, to name authorities is to ask for a certificate that they have signed, as in Traefik.
+    """
 
     ca_files: list[str] = field(default_factory=list)
-    client_auth_type: ClientAuthType = "NoClientCert"
+    client_auth_type: ClientAuthType | None = None
 
     __pydantic_config__ = SETTINGS
 
