@@ -145,7 +145,7 @@ def test_authorities_alone_mean_that_clients_are_asked(tmp_path: Path) -> None:
     """As in the main file: see `ClientAuth`."""
     authorities = secret("ca", f"data: {{ca.crt: {encoded(PEM)}}}")
     option = document("TLSOption", "{clientAuth: {secretNames: [ca]}}", "mutual")
-    [options] = config_of(tmp_path, option + authorities).tls.options.values()
+    [options] = load(tmp_path, option + authorities).config.tls.options.values()
     assert options.client_auth == ClientAuth(ca_files=[PEM])
 
 
