@@ -46,13 +46,13 @@ MAX_MANIFESTS = 10_000  # files
 class Loaded:
     """A valid configuration. notes: what is allowed but hardly meant. files: everything that was read.
 
-    pem: of the files with certificates and keys, the text by path.
+    pem: where in `config` there is the text of which file: certificates, keys and authorities.
     """
 
     config: Config
     notes: list[Problem] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
-    pem: dict[str, str] = field(default_factory=dict)
+    pem: dict[Path, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -160,7 +160,7 @@ def _load(source: Source, directory: str, judges: _Judges) -> Loaded:
         routers.note_hidden(config, reading, judges.find_hidden)
     if judges.find_disputed:
         routers.note_disputed(config, reading, judges.find_disputed)
-    return Loaded(config, sorted(_tidy(reading.notes), key=lambda note: note.position), files, pem.texts)
+    return Loaded(config, sorted(_tidy(reading.notes), key=lambda note: note.position), files, pem.sources)
 
 
 def _document(source: Source, problems: list[Problem]) -> Node:

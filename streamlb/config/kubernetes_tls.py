@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 CERTIFICATE, KEY = "tls.crt", "tls.key"
 AUTHORITIES = ("tls.ca", "ca.crt")
+ROOT = 2
+"""Parts of a path that say which document it is in."""
 
 
 class TlsObjects:
@@ -43,6 +45,10 @@ class TlsObjects:
         self.reading = reading
         self.used: set[Name] = set()
         self._certificates: dict[Name, ServedCertificate | None] = {}
+        self._places: dict[Path, list[Path]] = {}  # by document
+        for path in reading.places:
+            if path[:1] == ("manifests",):
+                self._places.setdefault(path[:ROOT], []).append(path)
 
     def note_unused(self) -> None:
         for name, document in self.secrets.items():
@@ -179,9 +185,8 @@ class TlsObjects:
     def _graft(self, source: Path, target: Path) -> None:
         """Let `target` and all below it be reported where `source` was written."""
         depth = len(source)
-        for path, place in list(self.reading.places.items()):
+        for path in self._places.get(source[:ROOT], ()):
             if path[:depth] == source:
-                self.reading.places[(*target, *path[depth:])] = place
-        for path in list(self.reading.broken):
-            if path[:depth] == source:
-                self.reading.broken.add((*target, *path[depth:]))
+                self.reading.places[(*target, *path[depth:])] = self.reading.places[path]
+                if path in self.reading.broken:
+                    self.reading.broken.add((*target, *path[depth:]))

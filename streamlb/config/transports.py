@@ -100,7 +100,7 @@ def read_pair(path: Path, certificate: Certificate, files: Files) -> None:
 class Files:
     """Reads what the configuration names, by path, which begins in `directory`, or as text, and has it judged.
 
-    texts: what was read, by path.
+    sources: where in the configuration what came from which file.
     """
 
     def __init__(self, directory: str, files: list[str], reading: Reading, check_pem: CheckPem | None) -> None:
@@ -108,7 +108,7 @@ class Files:
         self._files = files
         self._reading = reading
         self._check_pem = check_pem
-        self.texts: dict[str, str] = {}
+        self.sources: dict[Path, str] = {}
 
     def read(self, written: str, where: Path) -> str:
         """The PEM text meant by `written`; empty after an error."""
@@ -130,7 +130,7 @@ class Files:
         if MARK not in text:
             reading.error(where, f"`{path}` is not PEM text (`{MARK}...`)")
             return ""
-        self.texts[path] = text
+        self.sources[where] = path
         return text
 
     def judge(self, certificates: str, key: str, at_certificates: Path, at_key: Path) -> None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from streamlb.config.check import Loaded
     from streamlb.config.model import Config
+    from streamlb.config.reading import Path
     from streamlb.process.channel import Message, ServerKey
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class Control:
     """The running control process. Its states: starting, serving (`_serving`), stopping (`_stopping`)."""
 
     def __init__(
-        self, config: Config, pem: dict[str, str], sockets: list[dict[str, socket.socket]], started_at: float
+        self, config: Config, pem: dict[Path, str], sockets: list[dict[str, socket.socket]], started_at: float
     ) -> None:
         # process
         self._config = config

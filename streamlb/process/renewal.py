@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from streamlb.config.model import Config
-    from streamlb.config.tls import Certificate
+    from streamlb.config.reading import Path
+    from streamlb.config.static import ServersTransport
+    from streamlb.config.tls import Certificate, ClientTls
 
     Stamp = tuple[int, int, int, int] | None
 
@@ -38,6 +40,8 @@ MAX_SIZE: Final = 1024 * 1024
 WARNINGS: Final = (30, 7, 1, 0)
 """Days before the end of a certificate at which the log says so."""
 DAY: Final = 86_400.0
+UNSEEN: Final = (-1, -1, -1, -1)
+"""The stamp of a file that may have changed since it was read for the first time."""
 
 
 def wall_clock() -> float:
@@ -48,22 +52,23 @@ def wall_clock() -> float:
 class Renewal:
     """What the files behind a configuration hold, kept up to date in the configuration itself.
 
-    files: by path, the text that the configuration holds of it. on_change: called after the configuration has changed.
+    sources: where in the configuration there is the text of which file.
+    on_change: called after the configuration has changed.
     """
 
     def __init__(
         self,
         config: Config,
-        files: dict[str, str],
+        sources: dict[Path, str],
         on_change: Callable[[], None],
         now: Callable[[], float] = wall_clock,
     ) -> None:
         # process
         self._config = config
-        self._texts = dict(files)
+        self._sources = sources
         self._on_change = on_change
         self._now = now
-        self._stamps = {path: _stamp(path) for path in files}
+        self._stamps: dict[str, Stamp] = dict.fromkeys(sources.values(), UNSEEN)
         self._changed: dict[str, int] = {}
         self._told: set[str] = set()
         self._warned: dict[str, int] = {}
@@ -72,7 +77,7 @@ class Renewal:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Look every `INTERVAL` seconds from now on, if there is anything to look at."""
         self.warn()
-        if self._texts:
+        if self._stamps:
             self._timer = loop.call_later(INTERVAL, self._on_time, loop)
 
     def stop(self) -> None:
@@ -98,18 +103,12 @@ class Renewal:
             self._take_over()
 
     def _take_over(self) -> None:
-        fresh: dict[str, str] = {}
-        for path in self._changed:
-            text = self._read(path)
-            if text is not None:
-                fresh[self._texts[path]] = text
+        fresh = {path: text for path in self._changed if (text := self._read(path)) is not None}
         has_changed = self._renew(fresh)
-        held = {text for certificate in _certificates(self._config) for text in _pair(certificate)}
-        held |= {text for authorities in _authorities(self._config) for text in authorities}
+        held = [(self._sources.get(place, ""), text) for place, text in _texts(self._config)]
+        stale = {path for path, text in held if fresh.get(path, text) != text}
         for path in list(self._changed):
-            text = fresh.get(self._texts[path])
-            if text is not None and (text == self._texts[path] or self._texts[path] not in held):
-                self._texts[path] = text
+            if path in fresh and path not in stale:
                 del self._changed[path]
             else:
                 self._changed[path] += 1
@@ -119,47 +118,45 @@ class Renewal:
     def _renew(self, fresh: dict[str, str]) -> bool:
         """Put the new texts in place of the old ones; whether there were any that can be used."""
         has_changed = False
-        for certificate in _certificates(self._config):
-            old = _pair(certificate)
-            new = fresh.get(old[0], old[0]), fresh.get(old[1], old[1])
-            if new != old and self._is_usable(old, new):
+        for place, certificate in _certificates(self._config):
+            files = [self._sources.get((*place, key), "") for key in ("certFile", "keyFile")]
+            old = certificate.cert_file, certificate.key_file
+            new = fresh.get(files[0], old[0]), fresh.get(files[1], old[1])
+            if new != old and self._is_usable(new, files):
                 certificate.cert_file, certificate.key_file = new
                 has_changed = True
                 if isinstance(certificate, ServedCertificate):
                     certificate.names, certificate.expires_at = describe_certificate(new[0])
-                    until = datetime.datetime.fromtimestamp(certificate.expires_at, datetime.UTC)
-                    log.info(
-                        "certificate for %s renewed, valid until %s", _names(certificate), f"{until:%Y-%m-%d %H:%M} UTC"
-                    )
-        for authorities in _authorities(self._config):
+                    log.info("certificate for %s renewed, valid until %s", _names(certificate), _until(certificate))
+        for place, authorities in _authorities(self._config):
             for index, text in enumerate(authorities):
-                new_text = fresh.get(text, text)
-                if new_text != text and self._are_authorities(text, new_text):
+                file = self._sources.get((*place, index), "")
+                new_text = fresh.get(file, text)
+                if new_text != text and self._are_authorities(new_text, file):
                     authorities[index] = new_text
                     has_changed = True
         return has_changed
 
-    def _is_usable(self, old: tuple[str, str], new: tuple[str, str]) -> bool:
+    def _is_usable(self, pair: tuple[str, str], files: list[str]) -> bool:
         try:
-            check_pair(*new)
-            describe_certificate(new[0])
+            check_pair(*pair)
+            describe_certificate(pair[0])
         except (PemError, ValueError) as error:
-            reason = error.reason if isinstance(error, PemError) else "it cannot be read"
-            self._complain(old, reason)
+            self._complain(files, error.reason if isinstance(error, PemError) else "it cannot be read")
             return False
         return True
 
-    def _are_authorities(self, old: str, new: str) -> bool:
+    def _are_authorities(self, text: str, file: str) -> bool:
         try:
-            check_authorities(new)
+            check_authorities(text)
         except StreamlbError as error:
-            self._complain((old,), str(error))
+            self._complain([file], str(error))
             return False
         return True
 
-    def _complain(self, old: tuple[str, ...], reason: str) -> None:
+    def _complain(self, files: list[str], reason: str) -> None:
         """Say once what is wrong with the new files; a key may come a moment after its certificate."""
-        paths = [path for path, looks in self._changed.items() if self._texts[path] in old and looks >= PATIENCE]
+        paths = [path for path in dict.fromkeys(files) if self._changed.get(path, 0) >= PATIENCE]
         if paths and not self._told.issuperset(paths):
             self._told.update(paths)
             log.error("%s: %s; what was read before stays in use", " and ".join(paths), reason)
@@ -167,18 +164,17 @@ class Renewal:
     def _read(self, path: str) -> str | None:
         try:
             with open(path, "rb") as file:
-                text = file.read(MAX_SIZE).decode("ascii", "replace")
+                return file.read(MAX_SIZE).decode("ascii", "replace")
         except OSError as error:
-            self._complain((self._texts[path],), f"it cannot be read ({error.strerror or error})")
+            self._complain([path], f"it cannot be read ({error.strerror or error})")
             return None
-        return text
 
     # --- time -------------------------------------------------------------------------------------------------
 
     def warn(self) -> None:
         """Say which certificates end soon, at each of the `WARNINGS` once."""
         now = self._now()
-        for certificate in _served(self._config):
+        for _, certificate in _served(self._config):
             left = (certificate.expires_at - now) / DAY
             reached = [days for days in WARNINGS if left <= days]
             if not certificate.expires_at or not reached:
@@ -215,33 +211,46 @@ def _stamp(path: str) -> Stamp:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _pair(certificate: Certificate) -> tuple[str, str]:
-    return certificate.cert_file, certificate.key_file
-
-
-def _served(config: Config) -> Iterator[ServedCertificate]:
-    yield from config.tls.certificates
-    for store in config.tls.stores.values():
+def _served(config: Config) -> Iterator[tuple[Path, ServedCertificate]]:
+    for index, certificate in enumerate(config.tls.certificates):
+        yield ("tls", "certificates", index), certificate
+    for name, store in config.tls.stores.items():
         if store.default_certificate is not None:
-            yield store.default_certificate
+            yield ("tls", "stores", name, "defaultCertificate"), store.default_certificate
 
 
-def _certificates(config: Config) -> Iterator[Certificate]:
-    """Every certificate with its key."""
+def _transports(config: Config) -> Iterator[tuple[Path, ServersTransport | ClientTls]]:
+    yield ("serversTransport",), config.servers_transport
+    for name, transport in config.http.servers_transports.items():
+        yield ("http", "serversTransports", name), transport
+    if config.tcp_servers_transport.tls is not None:
+        yield ("tcpServersTransport", "tls"), config.tcp_servers_transport.tls
+    for name, other in config.tcp.servers_transports.items():
+        if other.tls is not None:
+            yield ("tcp", "serversTransports", name, "tls"), other.tls
+
+
+def _certificates(config: Config) -> Iterator[tuple[Path, Certificate]]:
+    """Every certificate with its key, and where it is."""
     yield from _served(config)
-    for transport in (config.servers_transport, *config.http.servers_transports.values()):
-        yield from transport.certificates
-    for other in (config.tcp_servers_transport, *config.tcp.servers_transports.values()):
-        if other.tls is not None:
-            yield from other.tls.certificates
+    for place, transport in _transports(config):
+        for index, certificate in enumerate(transport.certificates):
+            yield (*place, "certificates", index), certificate
 
 
-def _authorities(config: Config) -> Iterator[list[str]]:
-    """Every list of authorities."""
-    for options in config.tls.options.values():
-        yield options.client_auth.ca_files
-    for transport in (config.servers_transport, *config.http.servers_transports.values()):
-        yield transport.root_cas
-    for other in (config.tcp_servers_transport, *config.tcp.servers_transports.values()):
-        if other.tls is not None:
-            yield other.tls.root_cas
+def _authorities(config: Config) -> Iterator[tuple[Path, list[str]]]:
+    """Every list of authorities, and where it is."""
+    for name, options in config.tls.options.items():
+        yield ("tls", "options", name, "clientAuth", "caFiles"), options.client_auth.ca_files
+    for place, transport in _transports(config):
+        yield (*place, "rootCAs"), transport.root_cas
+
+
+def _texts(config: Config) -> Iterator[tuple[Path, str]]:
+    """Everything that may be the text of a file, and where it is."""
+    for place, certificate in _certificates(config):
+        yield (*place, "certFile"), certificate.cert_file
+        yield (*place, "keyFile"), certificate.key_file
+    for place, authorities in _authorities(config):
+        for index, text in enumerate(authorities):
+            yield (*place, index), text

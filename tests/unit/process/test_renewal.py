@@ -32,8 +32,9 @@ class Scene:
         self.served.names, self.served.expires_at = describe(self.pair.text)
         self.config = Config(tls=Tls(certificates=[self.served]))
         self.now = 0.0
-        files = {str(self.certificate): self.served.cert_file, str(self.key): self.served.key_file}
-        self.renewal = Renewal(self.config, files, self._count, lambda: self.now)
+        place = ("tls", "certificates", 0)
+        self.sources = {(*place, "certFile"): str(self.certificate), (*place, "keyFile"): str(self.key)}
+        self.renewal = Renewal(self.config, self.sources, self._count, lambda: self.now)
 
     def _count(self) -> None:
         self.changes += 1
@@ -126,13 +127,47 @@ def test_all_that_is_read_from_files(tmp_path: Path) -> None:
     options = TlsOptions(client_auth=ClientAuth(ca_files=[text]))
     config = Config(servers_transport=transport, tls=Tls(options={"o": options}))
     changes: list[int] = []
-    renewal = Renewal(config, {str(path): text, str(key): key_text}, lambda: changes.append(1))
+    at = ("serversTransport", "certificates", 0)
+    sources = {
+        ("serversTransport", "rootCAs", 0): path,
+        (*at, "certFile"): path,
+        (*at, "keyFile"): key,
+        ("tls", "options", "o", "clientAuth", "caFiles", 0): path,
+    }
+    renewal = Renewal(config, {place: str(file) for place, file in sources.items()}, lambda: changes.append(1))
     shutil.copy(new.certificate, path)
     shutil.copy(new.key, key)
     renewal.look()
     assert changes == [1]
     assert transport.root_cas == options.client_auth.ca_files == [new.text]
     assert transport.certificates[0].key_file == new.key.read_text()
+
+
+def test_a_copy_of_a_file_stays_what_it_is(tmp_path: Path) -> None:
+    """Two files that hold the same are two files, and what stands in the configuration itself is none."""
+    old, new = authority("one").pair, authority("two").pair
+    paths = [tmp_path / "a.pem", tmp_path / "b.pem"]
+    for path in paths:
+        shutil.copy(old.certificate, path)
+    transport = ServersTransport(root_cas=[old.text] * 3)
+    config = Config(servers_transport=transport)
+    sources = {("serversTransport", "rootCAs", index): str(path) for index, path in enumerate(paths)}
+    changes: list[int] = []
+    renewal = Renewal(config, dict(sources), lambda: changes.append(1))
+    renewal.look()
+    for count, path in enumerate(paths, 1):
+        shutil.copy(new.certificate, path)
+        renewal.look()
+        assert transport.root_cas == [new.text] * count + [old.text] * (3 - count)
+        assert len(changes) == count
+
+
+def test_what_changed_before_the_first_look(scene: Scene) -> None:
+    new = scene.new("b.test")
+    scene.link(new)
+    later = Renewal(scene.config, scene.sources, scene._count, lambda: 0.0)
+    later.look()
+    assert (scene.changes, scene.shows) == (1, new.text)
 
 
 def test_the_end_is_told_in_time(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
