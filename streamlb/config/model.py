@@ -31,7 +31,7 @@ from streamlb.config.static import (
     Times,
     Weight,
 )
-from streamlb.config.tls import RouterTls, SentProxyProtocol, Tls
+from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls, SentProxyProtocol, Tls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -452,6 +452,14 @@ def qualify(reference: str, referrer: str) -> str:
     """
     provider = provider_of(reference) if "@" in reference else provider_of(referrer)
     return bare(reference) if provider == FILE_PROVIDER else f"{bare(reference)}@{provider}"
+
+
+def qualify_options(reference: str, referrer: str = "") -> str:
+    """The model's name of the TLS options that `reference` means inside the object `referrer`.
+
+    Nothing at all means those called `default`, which belong to no provider.
+    """
+    return DEFAULT_OPTIONS if bare(reference) in ("", DEFAULT_OPTIONS) else qualify(reference, referrer)
 
 
 def resolve(reference: str, referrer: str, services: Mapping[str, Service]) -> Service | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamlb.config.model import Config, Service, bare, provider_of, qualify, resolve
+from streamlb.config.model import Config, Service, bare, provider_of, qualify, qualify_options, resolve
 from streamlb.config.naming import to_camel
 from streamlb.config.static import EntryPoint
 
@@ -52,3 +52,17 @@ def test_parts_of_names() -> None:
 def test_sections() -> None:
     config = Config()
     assert config.section("udp") is config.udp
+
+
+@pytest.mark.parametrize(
+    ("reference", "referrer", "name"),
+    [
+        ("", "r@kubernetescrd", "default"),
+        ("default@file", "", "default"),
+        ("a", "r", "a"),
+        ("a@file", "r@kubernetescrd", "a"),
+        ("a", "r@kubernetescrd", "a@kubernetescrd"),
+    ],
+)
+def test_which_tls_options_are_meant(reference: str, referrer: str, name: str) -> None:
+    assert qualify_options(reference, referrer) == name
