@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from streamlb.config.model import qualify_options
+from streamlb.config.model import tls_options_named
 from streamlb.config.near import nearest
 from streamlb.config.tls import DEFAULT_OPTIONS
 from streamlb.config.transports import Files, read_pair
@@ -106,13 +106,13 @@ def _check_options(
 def _check_references(config: Config, reading: Reading) -> None:
     """Options that routers and entry points name."""
     wanted: list[tuple[Path, str]] = [
-        ((protocol, "routers", name, "tls", "options"), qualify_options(router.tls.options, name))
+        ((protocol, "routers", name, "tls", "options"), tls_options_named(router.tls.options))
         for protocol in ("http", "tcp")
         for name, router in config.section(protocol).routers.items()
         if router.tls is not None
     ]
     wanted += [
-        (("entryPoints", name, "http", "tls", "options"), qualify_options(entry_point.http.tls.options))
+        (("entryPoints", name, "http", "tls", "options"), tls_options_named(entry_point.http.tls.options))
         for name, entry_point in config.entry_points.items()
         if entry_point.http.tls is not None
     ]

@@ -454,12 +454,9 @@ def qualify(reference: str, referrer: str) -> str:
     return bare(reference) if provider == FILE_PROVIDER else f"{bare(reference)}@{provider}"
 
 
-def qualify_options(reference: str, referrer: str = "") -> str:
-    """The model's name of the TLS options that `reference` means inside the object `referrer`.
-
-    Nothing at all means those called `default`, which belong to no provider.
-    """
-    return DEFAULT_OPTIONS if bare(reference) in ("", DEFAULT_OPTIONS) else qualify(reference, referrer)
+def tls_options_named(reference: str) -> str:
+    """The name of the TLS options a reference means; nothing at all means those called `default`."""
+    return bare(reference) or DEFAULT_OPTIONS if provider_of(reference) == FILE_PROVIDER else reference
 
 
 def resolve(reference: str, referrer: str, services: Mapping[str, Service]) -> Service | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from streamlb.config.model import PROTOCOLS, qualify_options
+from streamlb.config.model import PROTOCOLS, tls_options_named
 from streamlb.config.near import nearest
 from streamlb.config.services import check_reference
 from streamlb.config.tree import Scalar
@@ -256,7 +256,7 @@ def note_disputed(config: Config, reading: Reading, find_disputed: FindDisputed)
     told = set()
     for entry_point, options in config.entry_points.items():
         routers = [
-            SecureRouter(name, router.rule, config.syntax_of(router), _options_of(name, router, options))
+            SecureRouter(name, router.rule, config.syntax_of(router), _options_of(router, options))
             for name, router in config.http.routers.items()
             if entry_point in entry_points_of("http", router, config) and is_for_tls("http", router, options)
         ]
@@ -269,10 +269,10 @@ def note_disputed(config: Config, reading: Reading, find_disputed: FindDisputed)
                 reading.note(path, reason, "options go by host: give all its routers the same")
 
 
-def _options_of(name: str, router: Router, entry_point: EntryPoint) -> str:
+def _options_of(router: Router, entry_point: EntryPoint) -> str:
     if router.tls is None and entry_point.http.tls is not None:
-        return qualify_options(entry_point.http.tls.options)
-    return qualify_options(router.tls.options if router.tls is not None else "", name)
+        return tls_options_named(entry_point.http.tls.options)
+    return tls_options_named(router.tls.options if router.tls is not None else "")
 
 
 def _note_one(hidden: HiddenRouter, path: Path, routers: dict[str, Router], unit: str, reading: Reading) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from streamlb.config.model import qualify, qualify_options
+from streamlb.config.model import qualify, tls_options_named
 from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls
 from streamlb.errors import InternalError
 from streamlb.routing.router import HttpTable, Router, TcpTable
@@ -75,14 +75,14 @@ def _routers(
         limits = _override(router, config.section(protocol).services[qualify(router.service, name)])
         syntax = config.syntax_of(router)
         joined.append(
-            Router(name, router.rule, service, router.priority, syntax, limits, router.tls and _named(router.tls, name))
+            Router(name, router.rule, service, router.priority, syntax, limits, router.tls and _named(router.tls))
         )
     return joined
 
 
-def _named(tls: RouterTls, router: str = "") -> RouterTls:
+def _named(tls: RouterTls) -> RouterTls:
     """What a router says about TLS, its options called as the model calls them, or not at all if they are `default`."""
-    name = qualify_options(tls.options, router)
+    name = tls_options_named(tls.options)
     return replace(tls, options="" if name == DEFAULT_OPTIONS else name)
 
 

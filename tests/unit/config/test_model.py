@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamlb.config.model import Config, Service, bare, provider_of, qualify, qualify_options, resolve
+from streamlb.config.model import Config, Service, bare, provider_of, qualify, resolve, tls_options_named
 from streamlb.config.naming import to_camel
 from streamlb.config.static import EntryPoint
 
@@ -55,14 +55,7 @@ def test_sections() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "referrer", "name"),
-    [
-        ("", "r@kubernetescrd", "default"),
-        ("default@file", "", "default"),
-        ("a", "r", "a"),
-        ("a@file", "r@kubernetescrd", "a"),
-        ("a", "r@kubernetescrd", "a@kubernetescrd"),
-    ],
+    ("reference", "name"), [("", "default"), ("default@file", "default"), ("a", "a"), ("a@file", "a"), ("a@b", "a@b")]
 )
-def test_which_tls_options_are_meant(reference: str, referrer: str, name: str) -> None:
-    assert qualify_options(reference, referrer) == name
+def test_which_tls_options_are_meant(reference: str, name: str) -> None:
+    assert tls_options_named(reference) == name
