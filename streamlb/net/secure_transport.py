@@ -86,13 +86,12 @@ class SecureTransport(asyncio.Transport):
             self._watched = READABLE
             self._poller.hand_over(self._fd, self._on_ready)
         else:
-            self._watched = 0
             try:
-                self._watch()
+                self._poller.add(self._fd, READABLE, self._on_ready)
             except OSError:
-                self._lost = True
                 secure.close()
                 raise
+            self._watched = READABLE
         protocol.connection_made(self)
         if secure.pending and self._watched & READABLE:
             self._on_readable()
@@ -164,12 +163,16 @@ class SecureTransport(asyncio.Transport):
         if wanted == watched:
             return
         self._watched = wanted
-        if not watched:
-            self._poller.add(self._fd, wanted, self._on_ready)
-        elif wanted:
+        if not wanted:
+            self._poller.remove(self._fd)
+        elif watched:
             self._poller.modify(self._fd, wanted)
         else:
-            self._poller.remove(self._fd)
+            try:
+                self._poller.add(self._fd, wanted, self._on_ready)
+            except OSError as error:  # The kernel watches no more.
+                self._watched = 0
+                self._lose(error)
 
     def _why(self, error: OSError) -> OSError:
         """The reason for an error of writing, if the peer has left one: an alert that is still to be read."""
