@@ -95,8 +95,8 @@ def _check_options(
         if not 0 < len(protocol.encode()) < 256 or not protocol.isascii():
             reading.error((*path, "alpnProtocols", index), "a protocol's name has 1 to 255 characters of ASCII")
     if authorities and options.client_auth.client_auth_type == "NoClientCert":
-        reason = "without a `clientAuthType` no client is asked for a certificate"
-        reading.note((*path, "clientAuth", "caFiles"), reason, "`clientAuthType: RequireAndVerifyClientCert`")
+        reason = "with `NoClientCert` no client is asked for a certificate"
+        reading.note((*path, "clientAuth", "clientAuthType"), reason, "write `RequireAndVerifyClientCert`")
     for below, reason, suggestion in check_options(options) if check_options is not None else []:
         if not reading.is_broken((*path, *below)):
             reading.error((*path, *below), reason, suggestion)

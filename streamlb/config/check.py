@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from streamlb.config.certificates import CheckTlsOptions, DescribeCertificate, Remark
     from streamlb.config.health import CheckPattern
     from streamlb.config.reading import Path
-    from streamlb.config.routers import CheckRule, FindHidden
+    from streamlb.config.routers import CheckRule, FindDisputed, FindHidden
     from streamlb.config.transports import CheckCiphers, CheckPem
 
 MAX_PROBLEMS = 1_000  # shown; nobody reads more, and an alias can multiply one mistake a million times
@@ -67,6 +67,7 @@ class _Judges:
     remark: Remark | None
     check_tls_options: CheckTlsOptions | None
     check_ciphers: CheckCiphers | None
+    find_disputed: FindDisputed | None
 
 
 def read(
@@ -87,11 +88,20 @@ def load(
     remark: Remark | None = None,
     check_tls_options: CheckTlsOptions | None = None,
     check_ciphers: CheckCiphers | None = None,
+    find_disputed: FindDisputed | None = None,
 ) -> Loaded:
     """The configuration of a file and what comes with it. Raises ConfigError with all its problems."""
     name = os.fspath(path)
     judges = _Judges(
-        check_rule, find_hidden, check_pem, check_pattern, describe, remark, check_tls_options, check_ciphers
+        check_rule,
+        find_hidden,
+        check_pem,
+        check_pattern,
+        describe,
+        remark,
+        check_tls_options,
+        check_ciphers,
+        find_disputed,
     )
     return _load(read_source(name), os.path.dirname(name), judges)
 
@@ -108,11 +118,20 @@ def load_text(
     remark: Remark | None = None,
     check_tls_options: CheckTlsOptions | None = None,
     check_ciphers: CheckCiphers | None = None,
+    find_disputed: FindDisputed | None = None,
 ) -> Loaded:
     """The same for text that is not in a file; `name` says how to call it and where relative paths begin."""
     source = decode(name, text.encode("utf-8", "surrogatepass"))
     judges = _Judges(
-        check_rule, find_hidden, check_pem, check_pattern, describe, remark, check_tls_options, check_ciphers
+        check_rule,
+        find_hidden,
+        check_pem,
+        check_pattern,
+        describe,
+        remark,
+        check_tls_options,
+        check_ciphers,
+        find_disputed,
     )
     return _load(source, os.path.dirname(name), judges)
 
@@ -139,6 +158,8 @@ def _load(source: Source, directory: str, judges: _Judges) -> Loaded:
         raise ConfigError(_tidy(reading.problems))
     if judges.find_hidden:
         routers.note_hidden(config, reading, judges.find_hidden)
+    if judges.find_disputed:
+        routers.note_disputed(config, reading, judges.find_disputed)
     return Loaded(config, sorted(_tidy(reading.notes), key=lambda note: note.position), files, pem.texts)
 
 

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 from streamlb.config.check import Loaded
 from streamlb.config.check import load as load_with
 from streamlb.config.near import did_you_mean
-from streamlb.config.routers import HiddenRouter, RuledRouter, RuleFault
-from streamlb.config.tls import DEFAULT_OPTIONS, ServedCertificate, Store
+from streamlb.config.routers import HiddenRouter, RuledRouter, RuleFault, SecureRouter
+from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls, ServedCertificate, Store
 from streamlb.config.transports import PemFault
 from streamlb.net.tls import PemError, check_authorities, check_pair
 from streamlb.net.tls_names import CIPHERS, CURVES, check_ciphers, check_client_auth, check_curves
 from streamlb.routing import shadow
 from streamlb.routing.matchers import compile_rule, compile_tcp
 from streamlb.routing.pattern import PatternError, searcher
-from streamlb.routing.router import Router, asks_for_tls, parse, priority_of
+from streamlb.routing.router import HttpTable, Router, asks_for_tls, parse, priority_of
 from streamlb.routing.rule import RuleError
+from streamlb.runtime.secure import SecurePlan
 
 if TYPE_CHECKING:
     import os
@@ -54,6 +55,7 @@ def load(path: str | os.PathLike[str], *, now: float | None = None) -> Loaded:
         remark=remark,
         check_tls_options=check_tls_options,
         check_ciphers=suites_not_spoken,
+        find_disputed=find_disputed,
     )
 
 
@@ -101,6 +103,16 @@ def find_hidden(ruled: list[RuledRouter], protocol: str) -> list[HiddenRouter]:
         )
         for found in shadow.find_hidden(routers.values(), protocol)
     ]
+
+
+def find_disputed(secure: list[SecureRouter]) -> dict[str, str]:
+    """The HTTPS routers of an entry point whose TLS options do not prevail, each with a host."""
+    table = HttpTable(
+        Router(each.name, each.rule, None, syntax=each.syntax, tls=RouterTls(options=each.options)) for each in secure
+    )
+    plan = SecurePlan(table.routes)
+    found = {route.name: plan.disputed(route) for route in table.routes}
+    return {name: host.decode("utf-8", "replace") for name, host in found.items() if host is not None}
 
 
 def check_pem(certificates: str, key: str) -> PemFault | None:

@@ -185,19 +185,30 @@ class Bypass:
             self.hand_back()
             return False
         if self._state is State.STUCK:
-            self._state = State.OPEN
-            self._poller.remove(self._target_fd)
-            self._poller.add(self._source_fd, READABLE, self._on_readable)
+            if not self._watch(State.OPEN):
+                return False
             self._target.resume_writing()
         return True
 
     def _stick(self) -> None:
         """The target takes nothing more: read no further, as a transport would."""
-        if self._state is not State.STUCK:
-            self._state = State.STUCK
-            self._poller.remove(self._source_fd)
-            self._poller.add(self._target_fd, WRITABLE, self._on_writable)
+        if self._state is not State.STUCK and self._watch(State.STUCK):
             self._target.pause_writing()
+
+    def _watch(self, state: State) -> bool:
+        """Wait for the other end from now on; False when the kernel watches no more, and the transports go on."""
+        stuck = state is State.STUCK
+        try:
+            self._poller.remove(self._source_fd if stuck else self._target_fd)
+            if stuck:
+                self._poller.add(self._target_fd, WRITABLE, self._on_writable)
+            else:
+                self._poller.add(self._source_fd, READABLE, self._on_readable)
+        except OSError:
+            self.hand_back()
+            return False
+        self._state = state
+        return True
 
     def _judge(self, count: int) -> None:
         """A tunnel in which only little things are said is copied again."""

@@ -211,8 +211,8 @@ class Newcomer:
             return
         self._step = None
         self._unwatch()
-        if not self._is_open:
-            self._open()
+        if not self._is_open and not self._open():
+            return
         self.due_at = self._ends_at
         secure = SecureSocket(self._sock, context, server_side=True)
         on_shaken = functools.partial(self._on_shaken, secure, taker, options)
@@ -248,17 +248,20 @@ class Newcomer:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, needed)
             self._low_water = needed
         if not self._is_open:
-            self._open()
+            if not self._open():
+                return
             self.due_at = min(self._ends_at, self._door.clock.after(SILENCE))
         if not self._is_watched:
             # Where the kernel does not take so high a mark, what it would tell again and again is told once.
             self._door.poller.add(self._sock.fileno(), READABLE | PEER_ENDED | ON_CHANGE, self.look)
             self._is_watched = True
 
-    def _open(self) -> None:
+    def _open(self) -> bool:
+        """Be one of those who are waited for; whether there is still somebody who waits."""
         self._is_open = True
         self.due_at = self._ends_at = self._door.clock.after(self._door.patience)
         self._door.opened(self)
+        return self._is_open
 
     def _unwatch(self) -> None:
         if self._is_watched:

@@ -6,7 +6,9 @@ The story: answers that are slow but come, aborts that stay aborts, full queues,
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import socket
+import ssl
 import struct
 import threading
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ import pytest
 from tests.support.certificates import authority, local_pair
 from tests.support.configs import entry_point
 from tests.support.peers import connect, everything, running_s_server
-from tests.support.programs import running_streamlb, running_whoami
+from tests.support.programs import resident, running_streamlb, running_whoami
 from tests.support.until import until
 
 if TYPE_CHECKING:
@@ -37,6 +39,14 @@ tcp:
 
 def at(port: int, host: str = "127.0.0.1") -> str:
     return f'address: "{host}:{port}"'
+
+
+def echo(sock: socket.socket) -> None:
+    while data := sock.recv(65536):
+        sock.sendall(data)
+
+
+secure_or_not = pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 
 
 @contextlib.contextmanager
@@ -143,3 +153,85 @@ def test_resets_travel_as_resets() -> None:
             sock.sendall(b"hello")
             with pytest.raises(ConnectionResetError):
                 sock.recv(100)
+
+
+@contextlib.contextmanager
+def proxied(work: Callable[[socket.socket], object], *, secure: bool) -> Iterator[tuple[socket.socket, int]]:
+    """A client's connection to such a server, over TLS if wanted, and the worker between them."""
+    port, address = entry_point("/tcp")
+    with serving(work) as server:
+        pair = f"{{certFile: {local_pair().certificate}, keyFile: {local_pair().key}}}"
+        text = tcp(address, at(server), router=", tls: {}" if secure else "", more=f"tls: {{certificates: [{pair}]}}")
+        with running_streamlb(text) as proxy:
+            sock = connect(port)
+            if secure:
+                context = ssl.create_default_context(cafile=authority().pair.certificate)
+                sock = context.wrap_socket(sock, server_hostname="localhost")
+            with sock:
+                yield sock, proxy.workers()[0]
+
+
+@secure_or_not
+def test_a_byte_at_a_time(*, secure: bool) -> None:
+    """Thousands of writes of one byte arrive in order, and so do their answers."""
+    with proxied(echo, secure=secure) as (sock, _):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        said = bytes(range(256)) * 8
+        heard = bytearray()
+
+        def listen() -> None:
+            while len(heard) < len(said):
+                heard.extend(sock.recv(100))
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        for byte in said:
+            sock.sendall(bytes([byte]))
+        listener.join(20)
+        assert bytes(heard) == said
+
+
+@secure_or_not
+def test_who_does_not_read_is_waited_for_without_hoarding(*, secure: bool) -> None:
+    """The server wants to send 64 MiB, the client's window is shut for a second; all of it comes then."""
+    block = bytes(range(256)) * 4096
+
+    def pour(sock: socket.socket) -> None:
+        for _ in range(64):
+            sock.sendall(block)
+
+    with proxied(pour, secure=secure) as (sock, worker):
+        before = resident(worker)
+        threading.Event().wait(1)
+        assert resident(worker) - before < 8 * 2**20
+        digest, received = hashlib.sha256(), 0
+        while data := sock.recv(1 << 20):
+            digest.update(data)
+            received += len(data)
+    assert (received, digest.digest()) == (64 * 2**20, hashlib.sha256(block * 64).digest())
+
+
+@secure_or_not
+def test_both_ends_say_goodbye_at_once(*, secure: bool) -> None:
+    """Neither waits for the other's end, and both hear it."""
+    ends: list[bytes] = []
+    together = threading.Barrier(2)
+
+    def leave(sock: socket.socket) -> None:
+        assert sock.recv(100) == b"hello"
+        sock.sendall(b"from the server")
+        together.wait(5)
+        sock.shutdown(socket.SHUT_WR)
+        ends.append(everything(sock))
+
+    with proxied(leave, secure=secure) as (sock, _):
+        sock.sendall(b"hello")
+        assert sock.recv(100) == b"from the server"
+        together.wait(5)
+        if isinstance(sock, ssl.SSLSocket):
+            with contextlib.suppress(OSError):
+                sock.unwrap()
+        else:
+            sock.shutdown(socket.SHUT_WR)
+            assert everything(sock) == b""
+        until(lambda: ends == [b""], 5, "the server hears it")

@@ -12,7 +12,6 @@ import signal
 import socket
 import ssl
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.e2e.test_https import https
@@ -20,11 +19,12 @@ from tests.support.certificates import authority, local_pair
 from tests.support.configs import entry_point
 from tests.support.http import elapsed, recording
 from tests.support.peers import connect, everything
-from tests.support.programs import STREAMLB, curl, running, running_streamlb
+from tests.support.programs import STREAMLB, curl, descriptors, resident, running, running_streamlb
 from tests.support.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PATIENCE = 0.6
 """Seconds the entry points of these tests give a connection to say what it is."""
@@ -64,15 +64,6 @@ def held(port: int, count: int, first: bytes = b"") -> Iterator[list[socket.sock
         for sock in held:
             sock.sendall(first)
         yield held
-
-
-def descriptors(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
-def resident(pid: int) -> int:
-    """Memory of a process, in bytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 HELLO = client_hello()

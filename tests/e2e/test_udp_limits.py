@@ -51,10 +51,7 @@ def test_a_flood_of_new_sources_starves_nobody_and_takes_no_memory_beyond_the_bo
             with running([sys.executable, "-c", FLOOD, str(port), "50000"], name="flood") as flood:
                 while flood.process.poll() is None:
                     sent += 1
-                    try:
-                        assert ask(sock, b"c") == b"v1: c"
-                    except TimeoutError:
-                        lost += 1
+                    lost += not served(sock, b"c%d" % sent)
                 assert "done" in flood.log()
             print(f"{lost} of {sent} lost during the flood")
             assert sent > 20
@@ -65,15 +62,18 @@ def test_a_flood_of_new_sources_starves_nobody_and_takes_no_memory_beyond_the_bo
             # A newcomer finds its place while the table is full of strangers: their first second is soon over.
             with client(port) as new:
                 new.settimeout(0.3)
-                assert until(lambda: served(new, b"d")) == b"v1: d"
-            assert ask(sock, b"e") == b"v1: e"
+                assert until(lambda: served(new, b"d"))
+            assert served(sock, b"e")
 
 
-def served(sock: socket.socket, data: bytes) -> bytes:
-    """The answer, or nothing if it does not come in time."""
+def served(sock: socket.socket, data: bytes) -> bool:
+    """Whether an answer to `data` comes in time; late ones to what was asked before may come first."""
     with contextlib.suppress(TimeoutError):
-        return ask(sock, data)
-    return b""
+        sock.send(data)
+        while not sock.recv(100).endswith(b": " + data):
+            pass
+        return True
+    return False
 
 
 def test_a_client_with_too_many_flows_hurts_itself_only() -> None:
@@ -106,7 +106,7 @@ def test_full_servers_get_no_more_flows() -> None:
             assert ask(one, b"d") == b"v1: d"
             # Their flows end by the timeout; then there is room.
             three.settimeout(0.3)
-            assert until(lambda: served(three, b"e"), 15.0) in (b"v1: e", b"v2: e")
+            assert until(lambda: served(three, b"e"), 15.0)
 
 
 def test_hashed_clients_keep_their_servers_whatever_dies() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 import streamlb.net.splice as splice_module
 from streamlb.config.static import ForwardingTimeouts, ServersTransport
-from streamlb.net.poller import poller_of
+from streamlb.net.poller import Poller, poller_of
 from streamlb.net.splice import Pipe
 from streamlb.proxy.bypass import MIN_BODY
 from streamlb.proxy.downstream import Downstream
@@ -498,6 +498,20 @@ async def test_no_descriptors_no_splicing(monkeypatch: pytest.MonkeyPatch) -> No
     async with stage(monkeypatch) as here:
         await deliver(here)
         assert not here.moved
+
+
+@on_both_loops
+async def test_a_kernel_that_watches_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    add, calls = Poller.add, iter(range(1 << 30))
+
+    def refuse(poller: Poller, fd: int, events: int, on_ready: Callable[[int], object]) -> None:
+        if next(calls) % 2:
+            raise OSError(errno.ENOSPC, "no more")
+        add(poller, fd, events, on_ready)
+
+    monkeypatch.setattr(Poller, "add", refuse)
+    async with stage(monkeypatch) as here:
+        await deliver(here)
 
 
 @on_both_loops

@@ -89,10 +89,10 @@ def test_what_is_remarkable_is_noted(tmp_path: Path) -> None:
         tmp_path, "certificates: [{certFile: old.pem, keyFile: k.pem}, {certFile: c.pem, keyFile: k.pem}]"
     ).notes
     assert [line_of(note) for note in notes] == ["2:33 tls.certificates[0].certFile | it is old | renew it"]
-    notes = load(tmp_path, "options: {o: {clientAuth: {caFiles: [ca.pem]}}}").notes
+    notes = load(tmp_path, "options: {o: {clientAuth: {caFiles: [ca.pem], clientAuthType: NoClientCert}}}").notes
     assert [line_of(note) for note in notes] == [
-        "2:34 tls.options.o.clientAuth.caFiles | without a `clientAuthType` no client is asked for a certificate | "
-        "`clientAuthType: RequireAndVerifyClientCert`"
+        "2:53 tls.options.o.clientAuth.clientAuthType | with `NoClientCert` no client is asked for a certificate | "
+        "write `RequireAndVerifyClientCert`"
     ]
 
 

@@ -159,6 +159,30 @@ def test_tls_options_that_openssl_cannot_do() -> None:
     assert "cannot be honoured" in reason
 
 
+def test_options_that_do_not_prevail(tmp_path: Path) -> None:
+    path = tmp_path / "lb.yaml"
+    path.write_text(
+        'entryPoints: {web: {address: ":443", http: {tls: {options: one}}}, other: {address: ":444"}}\n'
+        "tls: {options: {one: {}, two: {}}}\n"
+        "http:\n"
+        "  services: {s: {loadBalancer: {servers: [{url: 'http://a'}]}}}\n"
+        "  routers:\n"
+        '    a: {rule: "Host(`a.com`)", service: s, entryPoints: [web]}\n'
+        '    b: {rule: "Host(`a.com`) && Path(`/b`)", service: s, entryPoints: [web], tls: {options: two}}\n'
+        '    c: {rule: "Host(`c.com`)", service: s, tls: {options: two}}\n'
+        '    d: {rule: "Path(`/d`)", service: s, entryPoints: [other], tls: {options: two}}\n'
+        '    e: {rule: "Path(`/e`)", service: s, entryPoints: [other], tls: {options: one}}\n'
+    )
+    assert [(note.path, note.reason) for note in load(path).notes] == [
+        (f"http.routers.{name}.tls.options", f"the options `default` are used {where} do not agree")
+        for name, where in (
+            ("b", "for `a.com`: routers of `web`"),
+            ("d", "where no router names the host: routers of `other`"),
+            ("e", "where no router names the host: routers of `other`"),
+        )
+    ]
+
+
 def test_names_that_are_nearly_right() -> None:
     options = TlsOptions(cipher_suites=["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA265"], curve_preferences=["CurveP265"])
     suggestions = [suggestion for *_, suggestion in check_tls_options(options)]
