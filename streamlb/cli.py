@@ -65,8 +65,9 @@ def check(file: str, form: str) -> None:
     """Check the configuration FILE: every mistake at once. Exit code 0 when it is valid, 1 when it is not."""
     from streamlb.config.report import report
     from streamlb.process.configuration import load
+    from streamlb.process.renewal import wall_clock
 
-    valid, text = report(lambda: load(file), file, form, colour=wants_colour(sys.stdout))
+    valid, text = report(lambda: load(file, now=wall_clock()), file, form, colour=wants_colour(sys.stdout))
     encoding = sys.stdout.encoding or "utf-8"  # a report must not fail for a letter the terminal lacks.
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding), nl=False, color=True)
     raise SystemExit(0 if valid else 1)

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 DescribeCertificate = Callable[[str], tuple[list[str], float]]
 """A chain's PEM text to the hosts it is good for and the end of its validity, in seconds since 1970."""
 
-CheckTlsOptions = Callable[["TlsOptions"], list[tuple[tuple[str | int, ...], str]]]
-"""What of these options cannot be honoured: where below them, and why."""
+OptionFault = tuple[tuple[str | int, ...], str, str]
+"""Where below TLS options something cannot be honoured, why, and a suggestion."""
+
+Remark = Callable[[str], list[tuple[str, str]]]
+"""A chain's PEM text to what is remarkable about it, and what to do."""
+
+CheckTlsOptions = Callable[["TlsOptions"], list[OptionFault]]
 
 
 def check(
@@ -33,6 +38,7 @@ def check(
     reading: Reading,
     describe: DescribeCertificate | None,
     check_options: CheckTlsOptions | None,
+    remark: Remark | None = None,
 ) -> None:
     """Check all of `tls` and replace its paths by what the files hold."""
     for index, certificate in enumerate(config.tls.certificates):
@@ -40,20 +46,25 @@ def check(
         for place, store in enumerate(certificate.stores):
             if store != DEFAULT_OPTIONS:
                 reading.error((*path, "stores", place), f"there is only the store `{DEFAULT_OPTIONS}`", "remove it")
-        _read(path, certificate, files, reading, describe)
+        _read(path, certificate, files, reading, describe, remark)
     for name, kept in config.tls.stores.items():
         path = ("tls", "stores", name)
         if name != DEFAULT_OPTIONS:
             reading.error(path, f"there is only the store `{DEFAULT_OPTIONS}`", at_key=True)
         if kept.default_certificate is not None:
-            _read((*path, "defaultCertificate"), kept.default_certificate, files, reading, describe)
+            _read((*path, "defaultCertificate"), kept.default_certificate, files, reading, describe, remark)
     for name, options in config.tls.options.items():
         _check_options(("tls", "options", name), options, files, reading, check_options)
     _check_references(config, reading)
 
 
 def _read(
-    path: Path, certificate: ServedCertificate, files: Files, reading: Reading, describe: DescribeCertificate | None
+    path: Path,
+    certificate: ServedCertificate,
+    files: Files,
+    reading: Reading,
+    describe: DescribeCertificate | None,
+    remark: Remark | None,
 ) -> None:
     if reading.is_broken(path):
         return
@@ -61,6 +72,9 @@ def _read(
     read_pair(path, certificate, files)
     if describe is not None and len(reading.problems) == before:
         certificate.names, certificate.expires_at = describe(certificate.cert_file)
+    if remark is not None and len(reading.problems) == before:
+        for reason, suggestion in remark(certificate.cert_file):
+            reading.note((*path, "certFile"), reason, suggestion, at_key=False)
 
 
 def _check_options(
@@ -77,9 +91,15 @@ def _check_options(
         spot = (*path, "clientAuth", "caFiles", index)
         authorities[index] = files.read(authorities[index], spot)
         files.judge(authorities[index], "", spot, spot)
-    for below, reason in check_options(options) if check_options is not None else []:
+    for index, protocol in enumerate(options.alpn_protocols):
+        if not 0 < len(protocol.encode()) < 256 or not protocol.isascii():
+            reading.error((*path, "alpnProtocols", index), "a protocol's name has 1 to 255 characters of ASCII")
+    if authorities and options.client_auth.client_auth_type == "NoClientCert":
+        reason = "with `NoClientCert` no client is asked for a certificate"
+        reading.note((*path, "clientAuth", "clientAuthType"), reason, "write `RequireAndVerifyClientCert`")
+    for below, reason, suggestion in check_options(options) if check_options is not None else []:
         if not reading.is_broken((*path, *below)):
-            reading.error((*path, *below), reason)
+            reading.error((*path, *below), reason, suggestion)
 
 
 def _check_references(config: Config, reading: Reading) -> None:

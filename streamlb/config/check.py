@@ -2,8 +2,8 @@
 
 What lives here: the order of the steps, and what a valid configuration comes with.
 What must not: the steps themselves (`load.py`, `shape.py`, `entry_points.py`, `kubernetes.py`, `services.py`,
-`transports.py`, `certificates.py`, `routers.py`, `timeouts.py`). Called by the command line and the control process.
-Specified by docs/reference.md.
+`transports.py`, `certificates.py`, `routers.py`, `tcp.py`, `timeouts.py`). Called by the command line and the control
+process. Specified by docs/reference.md.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from streamlb.config import (
     routers,
     services,
     shape,
+    tcp,
     timeouts,
     transports,
 )
@@ -31,11 +32,11 @@ from streamlb.config.tree import Mapping, Node, Scalar, Source, is_empty, proble
 from streamlb.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from streamlb.config.certificates import CheckTlsOptions, DescribeCertificate
+    from streamlb.config.certificates import CheckTlsOptions, DescribeCertificate, Remark
     from streamlb.config.health import CheckPattern
     from streamlb.config.reading import Path
-    from streamlb.config.routers import CheckRule, FindHidden
-    from streamlb.config.transports import CheckPem
+    from streamlb.config.routers import CheckRule, FindDisputed, FindHidden
+    from streamlb.config.transports import CheckCiphers, CheckPem
 
 MAX_PROBLEMS = 1_000  # shown; nobody reads more, and an alias can multiply one mistake a million times
 MAX_MANIFESTS = 10_000  # files
@@ -63,7 +64,10 @@ class _Judges:
     check_pem: CheckPem | None
     check_pattern: CheckPattern | None
     describe: DescribeCertificate | None
+    remark: Remark | None
     check_tls_options: CheckTlsOptions | None
+    check_ciphers: CheckCiphers | None
+    find_disputed: FindDisputed | None
 
 
 def read(
@@ -81,11 +85,24 @@ def load(
     check_pem: CheckPem | None = None,
     check_pattern: CheckPattern | None = None,
     describe: DescribeCertificate | None = None,
+    remark: Remark | None = None,
     check_tls_options: CheckTlsOptions | None = None,
+    check_ciphers: CheckCiphers | None = None,
+    find_disputed: FindDisputed | None = None,
 ) -> Loaded:
     """The configuration of a file and what comes with it. Raises ConfigError with all its problems."""
     name = os.fspath(path)
-    judges = _Judges(check_rule, find_hidden, check_pem, check_pattern, describe, check_tls_options)
+    judges = _Judges(
+        check_rule,
+        find_hidden,
+        check_pem,
+        check_pattern,
+        describe,
+        remark,
+        check_tls_options,
+        check_ciphers,
+        find_disputed,
+    )
     return _load(read_source(name), os.path.dirname(name), judges)
 
 
@@ -98,11 +115,24 @@ def load_text(
     check_pem: CheckPem | None = None,
     check_pattern: CheckPattern | None = None,
     describe: DescribeCertificate | None = None,
+    remark: Remark | None = None,
     check_tls_options: CheckTlsOptions | None = None,
+    check_ciphers: CheckCiphers | None = None,
+    find_disputed: FindDisputed | None = None,
 ) -> Loaded:
     """The same for text that is not in a file; `name` says how to call it and where relative paths begin."""
     source = decode(name, text.encode("utf-8", "surrogatepass"))
-    judges = _Judges(check_rule, find_hidden, check_pem, check_pattern, describe, check_tls_options)
+    judges = _Judges(
+        check_rule,
+        find_hidden,
+        check_pem,
+        check_pattern,
+        describe,
+        remark,
+        check_tls_options,
+        check_ciphers,
+        find_disputed,
+    )
     return _load(source, os.path.dirname(name), judges)
 
 
@@ -119,14 +149,17 @@ def _load(source: Source, directory: str, judges: _Judges) -> Loaded:
     if judges.check_pattern is not None:
         health.check_patterns(config, reading, judges.check_pattern)
     pem = Files(directory, files, reading, judges.check_pem)
-    transports.check(config, pem, reading)
-    certificates.check(config, pem, reading, judges.describe, judges.check_tls_options)
+    transports.check(config, pem, reading, judges.check_ciphers)
+    certificates.check(config, pem, reading, judges.describe, judges.check_tls_options, judges.remark)
     routers.check(config, reading, judges.check_rule)
+    tcp.check(config, reading)
     timeouts.check(config, reading)
     if reading.problems:
         raise ConfigError(_tidy(reading.problems))
     if judges.find_hidden:
         routers.note_hidden(config, reading, judges.find_hidden)
+    if judges.find_disputed:
+        routers.note_disputed(config, reading, judges.find_disputed)
     return Loaded(config, sorted(_tidy(reading.notes), key=lambda note: note.position), files, pem.texts)
 
 

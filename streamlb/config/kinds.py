@@ -209,6 +209,8 @@ def _scalar_remedy(kind: Kind, node: Scalar) -> str:
         return f'if you mean the word, quote it: "{text}"'
     if kind.base is list and isinstance(node.value, str):
         return f"write `[{shorten(text)}]`"
+    if kind.optional and is_shape(kind.base) and not required_keys(kind.base) and isinstance(node.value, bool):
+        return "write `{}`: to be there is enough" if node.value else "remove the line"
     if kind.base is dict or is_shape(kind.base):
         key, colon, rest = text.partition(":")
         if colon and key.isidentifier() and rest and not rest.startswith("/"):

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from streamlb.config.model import PROTOCOLS
 from streamlb.config.near import nearest
 from streamlb.config.services import check_reference
+from streamlb.config.tls import DEFAULT_OPTIONS
 from streamlb.config.tree import Scalar
 
 if TYPE_CHECKING:
@@ -63,6 +64,20 @@ CheckRule = Callable[[str, str, str, bool], RuleFault | None]
 
 FindHidden = Callable[[list[RuledRouter], str], list[HiddenRouter]]
 """`(routers of an entry point, protocol)` to those that are certain never to be reached."""
+
+
+class SecureRouter(NamedTuple):
+    """What decides about the TLS options of an HTTP router: its name, rule and syntax, and those it names."""
+
+    name: str
+    rule: str
+    syntax: str
+    options: str
+
+
+FindDisputed = Callable[[list[SecureRouter]], dict[str, str]]
+"""`(HTTPS routers of an entry point)` to those whose TLS options do not prevail, each with a host for which they do
+not; the host is empty where that is any host that nobody names."""
 
 NETWORK = {"http": "tcp", "tcp": "tcp", "udp": "udp"}
 """Which kind of entry point a router needs."""
@@ -235,6 +250,31 @@ def note_hidden(config: Config, reading: Reading, find_hidden: FindHidden) -> No
             found_hidden = [hidden[groups[place]].get(name) for place in places]
             if found_hidden and found_hidden[0] and all(found_hidden):
                 _note_one(found_hidden[0], (protocol, "routers", name), routers, unit, reading)
+
+
+def note_disputed(config: Config, reading: Reading, find_disputed: FindDisputed) -> None:
+    """Say which routers do not get the TLS options they name."""
+    told = set()
+    for entry_point, options in config.entry_points.items():
+        routers = [
+            SecureRouter(name, router.rule, config.syntax_of(router), _options_of(router, options))
+            for name, router in config.http.routers.items()
+            if entry_point in entry_points_of("http", router, config) and is_for_tls("http", router, options)
+        ]
+        for name, host in find_disputed(routers).items() if len({each.options for each in routers}) > 1 else ():
+            path: Path = ("http", "routers", name, "tls", "options")
+            if name not in told and reading.has(path):
+                told.add(name)
+                whom = f"for `{host}`" if host else "where no router names the host"
+                reason = f"the options `default` are used {whom}: routers of `{entry_point}` do not agree"
+                reading.note(path, reason, "options go by host: give all its routers the same")
+
+
+def _options_of(router: Router, entry_point: EntryPoint) -> str:
+    said = router.tls.options if router.tls is not None else ""
+    if router.tls is None and entry_point.http.tls is not None:
+        said = entry_point.http.tls.options
+    return said or DEFAULT_OPTIONS
 
 
 def _note_one(hidden: HiddenRouter, path: Path, routers: dict[str, Router], unit: str, reading: Reading) -> None:

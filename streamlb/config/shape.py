@@ -110,7 +110,7 @@ class _Reader:
         if is_duration(kind):
             return self._duration(node, kind, step)
         if is_shape(kind.base):
-            return self._object(node, kind.base, step)
+            return self._object(node, hint, step)
         if kind.base is list:
             return self._list(node, kind, step)
         if kind.base is dict:
@@ -140,11 +140,12 @@ class _Reader:
             self.reading.error(step.path, str(error))
             return 0.0
 
-    def _object(self, node: Node, cls: Any, step: _Step) -> Any:
+    def _object(self, node: Node, hint: Any, step: _Step) -> Any:
+        cls = kind_of(hint).base
         if is_empty(node):
             return {}
         if not isinstance(node, Mapping):
-            self._misfit(step.path, cls, node)
+            self._misfit(step.path, hint, node)
             return {key: placeholder(fields_of(cls)[key]) for key in required_keys(cls)}
         hints = fields_of(cls)
         plain: dict[str, Any] = {}

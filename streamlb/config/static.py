@@ -21,6 +21,7 @@ from streamlb.config.tls import (
     Redirections,
     SentProxyProtocol,
     TlsVersion,
+    Trust,
 )
 
 
@@ -210,14 +211,17 @@ class ServersTransport:
     __pydantic_config__ = SETTINGS
 
     @property
-    def identity(self) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], bool, str, str]:
-        """What makes a TLS connection the one it is: with anything else, another one is needed.
-
-        The server's name, authorities, certificates shown, whether the server's is verified, versions.
-        """
+    def trust(self) -> Trust:
+        """What a TLS context for these servers is made of."""
         shown = tuple((certificate.cert_file, certificate.key_file) for certificate in self.certificates)
         verified = not self.insecure_skip_verify
-        return self.server_name, tuple(self.root_cas), shown, verified, self.min_version, self.max_version
+        suites = tuple(self.cipher_suites)
+        return tuple(self.root_cas), shown, verified, self.min_version, self.max_version, suites
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What makes a connection the one it is: with anything else, another one is needed."""
+        return self.server_name, *self.trust, self.proxy_protocol and self.proxy_protocol.version
 
 
 @dataclass(slots=True, kw_only=True)

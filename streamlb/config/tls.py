@@ -20,6 +20,9 @@ from streamlb.config.naming import SETTINGS, Derived
 TlsVersion = Literal["VersionTLS12", "VersionTLS13"]
 """Older ones are broken (RFC 8996), and OpenSSL no longer speaks them unless it is talked into it."""
 
+Trust = tuple[tuple[str, ...], tuple[tuple[str, str], ...], bool, str, str, tuple[str, ...]]
+"""Authorities, certificates shown, whether the server's is verified, lowest and highest version, cipher suites."""
+
 DEFAULT_OPTIONS = "default"
 """The name of the options that hold where nobody names others, and of the only certificate store."""
 
@@ -67,10 +70,13 @@ ClientAuthType = Literal[
 
 @dataclass(slots=True, kw_only=True)
 class ClientAuth:
-    """Whether clients show certificates, and whom these must be signed by (paths or PEM text)."""
+    """Whether clients show certificates, and whom these must be signed by (paths or PEM text).
+
+    client_auth_type: without one, to name authorities is to ask for a certificate that they have signed, as in Traefik.
+    """
 
     ca_files: list[str] = field(default_factory=list)
-    client_auth_type: ClientAuthType = "NoClientCert"
+    client_auth_type: ClientAuthType | None = None
 
     __pydantic_config__ = SETTINGS
 
@@ -183,3 +189,10 @@ class ClientTls:
     max_version: TlsVersion = "VersionTLS13"
 
     __pydantic_config__ = SETTINGS
+
+    @property
+    def trust(self) -> Trust:
+        """What a TLS context for these servers is made of."""
+        shown = tuple((certificate.cert_file, certificate.key_file) for certificate in self.certificates)
+        verified = not self.insecure_skip_verify
+        return tuple(self.root_cas), shown, verified, self.min_version, self.max_version, ()

@@ -25,6 +25,7 @@ _UNSUPPORTED = {
     "entryPoints.*.http": "middlewares",
     "entryPoints.*.http.tls": "certResolver domains",
     "tls.stores.*": "defaultGeneratedCert",
+    "tcp.middlewares.*": "ipWhiteList",
     "log": "noColor filePath maxSize maxAge maxBackups compress otlp",
     "serversTransport": _TRANSPORT,
     "serversTransport.forwardingTimeouts": _TIMEOUTS,
@@ -60,7 +61,17 @@ UNSUPPORTED: dict[str, dict[str, str]] = {
 }
 """By place: Traefik's keys, lower case to canonical spelling."""
 
+_FILES = "name the certificate's files under `tls.certificates`; they are read again when they change"
+
 ADVICE = {
+    **{
+        (place, key): _FILES
+        for place in ("entryPoints.*.http.tls", "http.routers.*.tls", "tcp.routers.*.tls")
+        for key in ("certResolver", "domains")
+    },
+    ("", "certificatesResolvers"): _FILES,
+    ("tls.stores.*", "defaultGeneratedCert"): "name its files as `defaultCertificate`",
+    ("tcp.middlewares.*", "ipWhiteList"): "`ipAllowList` is its name now",
     ("providers", "file"): _SAME_FILE,
     ("providers", "kubernetesCRD"): "`providers.kubernetesManifests` reads the same documents from files",
 }

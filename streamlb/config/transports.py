@@ -18,12 +18,12 @@ from streamlb.config.model import FILE_PROVIDER, provider_of, qualify
 from streamlb.config.near import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from streamlb.config.model import Config
     from streamlb.config.reading import Path, Reading
-    from streamlb.config.static import ServersTransport
-    from streamlb.config.tls import Certificate
+    from streamlb.config.static import ServersTransport, TcpServersTransport
+    from streamlb.config.tls import Certificate, ClientTls
 
 MARK = "-----BEGIN "
 """What PEM text holds and a path does not (RFC 7468)."""
@@ -40,12 +40,24 @@ class PemFault:
 CheckPem = Callable[[str, str], PemFault | None]
 """`(certificates, key)` to what is wrong with them; without a key the certificates are authorities."""
 
+CheckCiphers = Callable[["Sequence[str]"], "list[tuple[int, str, str]]"]
+"""`cipherSuites` to what is wrong with them: the index of a name, the reason, a suggestion."""
 
-def check(config: Config, files: Files, reading: Reading) -> None:
+
+def check(config: Config, files: Files, reading: Reading, check_ciphers: CheckCiphers | None) -> None:
     """Check all transports and replace their paths by what the files hold."""
-    _check_transport(("serversTransport",), config.servers_transport, files, reading)
-    for name, transport in config.http.servers_transports.items():
-        _check_transport(("http", "serversTransports", name), transport, files, reading)
+    http: list[tuple[Path, ServersTransport]] = [(("serversTransport",), config.servers_transport)]
+    http += [(("http", "serversTransports", name), each) for name, each in config.http.servers_transports.items()]
+    for path, transport in http:
+        _check_tls(path, transport, files, reading)
+        if check_ciphers is not None and not reading.is_broken((*path, "cipherSuites")):
+            for index, reason, suggestion in check_ciphers(transport.cipher_suites):
+                reading.error((*path, "cipherSuites", index), reason, suggestion)
+    tcp: list[tuple[Path, TcpServersTransport]] = [(("tcpServersTransport",), config.tcp_servers_transport)]
+    tcp += [(("tcp", "serversTransports", name), each) for name, each in config.tcp.servers_transports.items()]
+    for path, other in tcp:
+        if other.tls is not None:
+            _check_tls((*path, "tls"), other.tls, files, reading)
     for protocol in ("http", "tcp"):
         for name in _transports(protocol, config):
             if "@" in name:
@@ -54,7 +66,7 @@ def check(config: Config, files: Files, reading: Reading) -> None:
     _check_references(config, reading)
 
 
-def _check_transport(path: Path, transport: ServersTransport, files: Files, reading: Reading) -> None:
+def _check_tls(path: Path, transport: ServersTransport | ClientTls, files: Files, reading: Reading) -> None:
     if reading.is_broken(path):
         return
     name = transport.server_name

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from streamlb.config.model import PROTOCOLS, qualify
+from streamlb.runtime.reach import reach_of
 
 if TYPE_CHECKING:
     from streamlb.config.model import Config, HealthCheck, LoadBalancer, Server
-    from streamlb.config.static import ServersTransport
+    from streamlb.config.static import ServersTransport, TcpServersTransport
+    from streamlb.config.tls import ClientTls
+    from streamlb.runtime.reach import Reach
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -26,8 +29,9 @@ Key = tuple[str, str, str]
 class Check:
     """One server to be probed again and again.
 
-    host, port: where; `port` of the options is already in it. HTTP: scheme; name, the host of the server's URL;
-    transport, how servers are spoken to over TLS.
+    host, port: where; `port` of the options is already in it. HTTP: scheme; transport, how servers are spoken to over
+    TLS. name: the host of the server's URL or, where TLS is spoken, of its address.
+    proxy_version: of the PROXY header the server wants, 0 for none. tls: how it is spoken to a TCP server, if it is.
     """
 
     key: Key
@@ -37,6 +41,8 @@ class Check:
     scheme: str = ""
     name: str = ""
     transport: ServersTransport | None = None
+    proxy_version: int = 0
+    tls: ClientTls | None = None
 
     @property
     def origin(self) -> str:
@@ -61,26 +67,44 @@ def plan(config: Config) -> list[Check]:
             balancer = service.load_balancer
             if balancer is None or balancer.health_check is None:
                 continue
-            transport = _transport(config, name, balancer) if protocol == "http" else None
             for server in balancer.servers:
                 key = (protocol, name, server.name)
-                checks[key] = _check(key, server, balancer.health_check, transport)
+                if protocol == "http":
+                    transport = _http_transport(config, name, balancer)
+                    checks[key] = _http_check(key, server, balancer.health_check, transport)
+                else:
+                    reach = reach_of(_tcp_transport(config, name, balancer), balancer)
+                    checks[key] = _raw_check(key, server, balancer.health_check, reach)
     return list(checks.values())
 
 
-def _check(key: Key, server: Server, options: HealthCheck, transport: ServersTransport | None) -> Check:
-    if transport is None:
-        where = urlsplit(f"tcp://{server.address}")
-        return Check(key, where.hostname or "", options.port or where.port or 0, options)
+def _raw_check(key: Key, server: Server, options: HealthCheck, reach: Reach) -> Check:
+    where = urlsplit(f"tcp://{server.address}")
+    host, port = where.hostname or "", options.port or where.port or 0
+    if key[0] == "udp":
+        return Check(key, host, port, options)
+    tls = reach.tls if server.tls else None
+    name = (server.tls_name or host).rstrip(".") if tls is not None else ""
+    return Check(key, host, port, options, name=name, proxy_version=reach.proxy_version, tls=tls)
+
+
+def _http_check(key: Key, server: Server, options: HealthCheck, transport: ServersTransport) -> Check:
     where = urlsplit(server.url)
     name = where.hostname or ""
     scheme = options.scheme or where.scheme
     # With a scheme of its own a check goes where that scheme's servers are, unless the URL names a port.
     port = options.port or where.port or DEFAULT_PORTS[scheme]
-    return Check(key, server.address or name, port, options, scheme, name, transport)
+    version = transport.proxy_protocol.version if transport.proxy_protocol is not None else 0
+    return Check(key, server.address or name, port, options, scheme, name, transport, version)
 
 
-def _transport(config: Config, service: str, balancer: LoadBalancer) -> ServersTransport:
+def _tcp_transport(config: Config, service: str, balancer: LoadBalancer) -> TcpServersTransport:
+    if not balancer.servers_transport:
+        return config.tcp_servers_transport
+    return config.tcp.servers_transports[qualify(balancer.servers_transport, service)]
+
+
+def _http_transport(config: Config, service: str, balancer: LoadBalancer) -> ServersTransport:
     if not balancer.servers_transport:
         return config.servers_transport
     return config.http.servers_transports[qualify(balancer.servers_transport, service)]

@@ -15,6 +15,7 @@ from streamlb.net import datagram
 from streamlb.net.address import numeric_family
 from streamlb.net.dial import dial
 from streamlb.net.resolve import resolver
+from streamlb.wire.proxy_protocol import render
 
 if TYPE_CHECKING:
     from streamlb.errors import UpstreamError
@@ -37,8 +38,22 @@ class ShortageError(Exception):
     """The probe could not be made for want of our own resources."""
 
 
-async def connect(host: str, port: int, timeout: float) -> socket.socket:
-    """A non-blocking connected socket. Raises ProbeError, ShortageError, TimeoutError."""
+async def connect(host: str, port: int, timeout: float, proxy_version: int = 0) -> socket.socket:
+    """A non-blocking connected socket. Raises ProbeError, ShortageError, TimeoutError.
+
+    proxy_version: of the PROXY header to begin with, 0 for none. It says that we speak for ourselves.
+    """
+    sock = await _connect(host, port, timeout)
+    if proxy_version:
+        try:
+            sock.send(render(proxy_version, None, None))
+        except OSError as error:
+            sock.close()
+            raise ProbeError("connection reset") from error
+    return sock
+
+
+async def _connect(host: str, port: int, timeout: float) -> socket.socket:
     loop = asyncio.get_running_loop()
     # A name is known to the dial from here on.
     await resolve(host)

@@ -97,7 +97,8 @@ async def _ask(method: str, url: str, check: Check) -> tuple[int, str, bytes]:
     where = urlsplit(url)
     at_home = f"{where.scheme}://{where.netloc}" == check.origin
     host, port = where.hostname or "", where.port or DEFAULT_PORTS[where.scheme]
-    sock = await connect(check.host if at_home else host, port, options.timeout)
+    version = check.proxy_version if at_home else 0
+    sock = await connect(check.host if at_home else host, port, options.timeout, version)
     try:
         tls = _tls(check, host, at_home=at_home) if where.scheme == "https" else {}
         reader, writer = await asyncio.open_connection(sock=sock, limit=MAX_HEAD, **tls)
@@ -132,10 +133,9 @@ async def _ask(method: str, url: str, check: Check) -> tuple[int, str, bytes]:
 def _tls(check: Check, host: str, *, at_home: bool) -> dict[str, Any]:
     """What makes a connection one of TLS: as for the requests of clients."""
     assert check.transport is not None
-    server_name, authorities, certificates, is_verified, minimum, maximum = check.transport.identity
     return {
-        "ssl": client_context(authorities, certificates, is_verified, minimum, maximum),
-        "server_hostname": (server_name if at_home else "") or host.rstrip("."),
+        "ssl": client_context(*check.transport.trust),
+        "server_hostname": (check.transport.server_name if at_home else "") or host.rstrip("."),
         "ssl_handshake_timeout": max(check.options.timeout, MIN_HANDSHAKE_TIMEOUT),
     }
 

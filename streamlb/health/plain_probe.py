@@ -7,49 +7,70 @@ The caller bounds the time. Specified by Traefik's TCP health check; UDP's by do
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamlb.health.checks import Result
 from streamlb.health.connect import ProbeError, connect, connect_datagram, resolve
 from streamlb.net.datagram import ABSENT, MAX_DATAGRAM, Place
+from streamlb.net.tls import PemError, client_context, handshake_error, reason_of
 
 if TYPE_CHECKING:
     import socket
 
+    from streamlb.config.model import HealthCheck
+    from streamlb.config.tls import ClientTls
     from streamlb.health.checks import Check
 
+MIN_HANDSHAKE_TIMEOUT = 0.1
+"""Seconds; the time of the whole probe is bounded by its caller."""
 MAX_SHOWN = 32
 """Bytes of an unexpected answer that a log line shows."""
 
 
 async def probe_tcp(check: Check) -> Result:
-    """Connect, say `send`, hear `expect`. Raises ProbeError, ShortageError, TimeoutError."""
+    """Connect, shake hands over TLS, say `send`, hear `expect`. Raises ProbeError, ShortageError, TimeoutError."""
     options = check.options
-    loop = asyncio.get_running_loop()
-    sock = await connect(check.host, check.port, options.timeout)
+    sock = await connect(check.host, check.port, options.timeout, check.proxy_version)
     try:
-        if options.send:
-            await loop.sock_sendall(sock, options.send.encode())
-        expected = options.expect.encode()
-        if expected:
-            _compare(await _read(loop, sock, len(expected)), expected)
+        tls = _tls(check.tls, check) if check.tls is not None else {}
+        reader, writer = await asyncio.open_connection(sock=sock, **tls)
+    except (OSError, ValueError, PemError) as error:
+        sock.close()
+        raise ProbeError(handshake_error(error).reason if check.tls else "connection reset") from error
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        return await _ask(reader, writer, options)
     except OSError as error:
         if isinstance(error, TimeoutError):
             raise
-        raise ProbeError("connection reset") from error
+        raise ProbeError(reason_of(error) or "connection reset") from error
     finally:
-        sock.close()
-    return Result(True, "answers as expected" if expected else "accepts connections")
+        writer.transport.abort()
 
 
-async def _read(loop: asyncio.AbstractEventLoop, sock: socket.socket, size: int) -> bytes:
-    received = b""
-    while len(received) < size:
-        piece = await loop.sock_recv(sock, size - len(received))
-        if not piece:
-            raise ProbeError("the connection was closed before the expected answer")
-        received += piece
-    return received
+def _tls(tls: ClientTls, check: Check) -> dict[str, Any]:
+    """What makes a connection one of TLS: as for those of clients."""
+    return {
+        "ssl": client_context(*tls.trust, protocols=()),
+        "server_hostname": tls.server_name or check.name,
+        "ssl_handshake_timeout": max(check.options.timeout, MIN_HANDSHAKE_TIMEOUT),
+    }
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, options: HealthCheck) -> Result:
+    if options.send:
+        writer.write(options.send.encode())
+    expected = options.expect.encode()
+    if not expected:
+        return Result(True, "accepts connections")
+    try:
+        answer = await reader.readexactly(len(expected))
+    except asyncio.IncompleteReadError as error:
+        raise ProbeError("the connection was closed before the expected answer") from error
+    _compare(answer, expected)
+    return Result(True, "answers as expected")
 
 
 async def probe_udp(check: Check) -> Result:

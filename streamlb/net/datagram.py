@@ -33,6 +33,7 @@ IPV6_PKTINFO = 50
 SO_MEMINFO = 55
 MEMINFO = struct.Struct("9I")
 """linux/sock_diag.h: bytes waiting to be read, the receive buffer's size, six more, and what found no room there."""
+NO_MEMINFO = (0,) * 9
 
 ANCILLARY_SIZE = socket.CMSG_SPACE(20)
 """Bytes for one `in6_pktinfo`, the larger of the two."""
@@ -149,7 +150,11 @@ def is_half_full(sock: socket.SocketType) -> bool:
 
 
 def _memory_of(sock: socket.SocketType) -> tuple[int, ...]:
-    return MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size))
+    try:
+        return MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size))
+    except (OSError, struct.error):
+        # Not Linux's own kernel (gVisor): nothing is known.
+        return NO_MEMINFO
 
 
 class Place(NamedTuple):

@@ -1,6 +1,7 @@
 """Pipes to splice through: bytes go from socket to socket without entering the process.
 
-What lives here: `Pipe`, and the bounded `PipePool` that lends it. What must not: when splicing pays (the pumps).
+What lives here: `Pipe`, and the bounded `PipePool` that lends it.
+What must not: when splicing pays (`proxy/plain_pump.py`).
 Specified by splice(2) and pipe(7). Only an empty pipe may be filled: EAGAIN then means that the source is dry, and
 nothing else. `fs.pipe-user-pages-soft` limits unprivileged users: a smaller pipe is taken, a tiny one is refused.
 """

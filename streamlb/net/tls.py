@@ -14,7 +14,7 @@ import ssl
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from streamlb.errors import Retry, StreamlbError, UpstreamError
-from streamlb.net.tls_names import CURVES, UNHONOURED, openssl_ciphers
+from streamlb.net.tls_names import CURVES, UNHONOURED, client_auth, openssl_ciphers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,14 +29,6 @@ TICKETS: Final = 1
 back gets another one."""
 PRIORITIZE_CHACHA: Final = 1 << 21
 """SSL_OP_PRIORITIZE_CHACHA, which `ssl` has no name for: who puts ChaCha20 first has no AES in hardware."""
-
-ALERT: Final = b"\x15\x03\x03\x00\x02\x02"
-UNRECOGNIZED_NAME: Final = ALERT + b"\x70"
-"""What a client hears whose name nobody here answers to (RFC 6066 section 3); complete, to be sent in the clear."""
-NO_ROUTE: Final = UNRECOGNIZED_NAME
-"""What it hears where no router wants it: as far as it is told, the same."""
-NO_APPLICATION_PROTOCOL: Final = ALERT + b"\x78"
-"""What it hears when it speaks none of our protocols (RFC 7301 section 3.2)."""
 
 REASONS = {
     "WRONG_VERSION_NUMBER": "the server does not speak TLS",
@@ -93,15 +85,21 @@ def client_context(
     is_verified: bool,
     minimum: str,
     maximum: str,
+    ciphers: tuple[str, ...] = (),
+    protocols: tuple[str, ...] = ("http/1.1",),
 ) -> ssl.SSLContext:
     """The context of connections to servers; everything is PEM text. Raises PemError.
 
     authorities: whom to trust; empty for whom the system trusts. certificates: chains and keys to show when asked.
+    ciphers: Go's names of those of TLS 1.2, empty for all that are good. protocols: what ALPN offers.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = VERSIONS[minimum]
     context.maximum_version = VERSIONS[maximum]
-    context.set_alpn_protocols(["http/1.1"])
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    if known := openssl_ciphers(ciphers):
+        context.set_ciphers(known)
     if not is_verified:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -126,7 +124,7 @@ class ClientAuth(Protocol):
     @property
     def ca_files(self) -> Sequence[str]: ...
     @property
-    def client_auth_type(self) -> str: ...
+    def client_auth_type(self) -> str | None: ...
 
 
 class Options(Protocol):
@@ -177,7 +175,7 @@ def server_context(
         openssl_ciphers(options.cipher_suites),
         CURVES[curves[0]] if curves else "",
         tuple(options.alpn_protocols) or protocols,
-        options.client_auth.client_auth_type,
+        client_auth(options.client_auth.client_auth_type, options.client_auth.ca_files),
         tuple(options.client_auth.ca_files),
         not options.disable_session_tickets,
     )

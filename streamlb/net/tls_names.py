@@ -98,8 +98,15 @@ def check_curves(names: Sequence[str]) -> list[Fault]:
     return faults
 
 
-def check_client_auth(kind: str, has_authorities: bool) -> str:
+def client_auth(kind: str | None, authorities: Sequence[str]) -> str:
+    """The `clientAuthType` that holds: who names authorities and nothing else wants them to count."""
+    return kind or ("RequireAndVerifyClientCert" if authorities else "NoClientCert")
+
+
+def check_client_auth(kind: str | None, has_authorities: bool) -> str:
     """What is wrong with a `clientAuthType`; empty if nothing is."""
+    if kind is None:
+        return ""
     if kind in UNHONOURED:
         return f"{kind} cannot be honoured: {UNHONOURED[kind]}; use VerifyClientCertIfGiven or NoClientCert"
     if kind != "NoClientCert" and not has_authorities:

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import datetime
 import functools
+import itertools
 import socket
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 SUBJECT: Final = "streamlb default certificate"
 VALIDITY: Final = datetime.timedelta(days=365)
+DAY: Final = 86_400.0
+SOON: Final = 30 * DAY
+"""Seconds before the end of a certificate from which on `check` says so."""
 
 
 def describe(chain: str) -> tuple[list[str], float]:
@@ -31,6 +36,51 @@ def describe(chain: str) -> tuple[list[str], float]:
         hosts = [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     known = dict.fromkeys(host.lower().removesuffix(".") for host in hosts)
     return list(known), certificate.not_valid_after_utc.timestamp()
+
+
+def remarks(chain: str, now: float | None) -> list[tuple[str, str]]:
+    """What is remarkable about a chain, and what to do; of its dates only if it is known what time it is."""
+    try:
+        certificates = x509.load_pem_x509_certificates(chain.encode())
+    except ValueError:
+        return [("one of the certificates of the chain cannot be read", "")]
+    found = []
+    first = certificates[0]
+    if now is not None:
+        begin, end = first.not_valid_before_utc.timestamp(), first.not_valid_after_utc.timestamp()
+        if now < begin:
+            found.append((f"the certificate is not valid before {first.not_valid_before_utc:%Y-%m-%d %H:%M} UTC", ""))
+        elif now >= end:
+            found.append((f"the certificate has expired on {first.not_valid_after_utc:%Y-%m-%d}", "renew it"))
+        elif end - now < SOON:
+            days = int((end - now) / DAY)
+            left = f"in {days} days" if days > 1 else "within two days"
+            found.append((f"the certificate expires {left}, on {first.not_valid_after_utc:%Y-%m-%d}", "renew it"))
+    for place, (lower, upper) in enumerate(itertools.pairwise(certificates), 2):
+        if not _has_issued(upper, lower):
+            reason = f"certificate {place} of the chain has not issued the one before it, so clients may not trust it"
+            found.append((reason, "the server's own comes first, then who issued it, and so on"))
+            break
+    return found
+
+
+def _has_issued(upper: x509.Certificate, lower: x509.Certificate) -> bool:
+    try:
+        lower.verify_directly_issued_by(upper)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def place_of(chain: str, key: str) -> int:
+    """Which certificate of a chain a key belongs to, counted from 1; 0 if it is none of them, or cannot be read."""
+    try:
+        certificates = x509.load_pem_x509_certificates(chain.encode())
+        ours = serialization.load_pem_private_key(key.encode(), None).public_key()
+        fits = [certificate.public_key() == ours for certificate in certificates]
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return 0
+    return fits.index(True) + 1 if True in fits else 0
 
 
 @functools.cache

@@ -12,26 +12,39 @@ from typing import TYPE_CHECKING
 
 from streamlb.config.check import Loaded
 from streamlb.config.check import load as load_with
-from streamlb.config.routers import HiddenRouter, RuledRouter, RuleFault
-from streamlb.config.tls import DEFAULT_OPTIONS, ServedCertificate, Store
+from streamlb.config.near import did_you_mean
+from streamlb.config.routers import HiddenRouter, RuledRouter, RuleFault, SecureRouter
+from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls, ServedCertificate, Store
 from streamlb.config.transports import PemFault
 from streamlb.net.tls import PemError, check_authorities, check_pair
-from streamlb.net.tls_names import check_ciphers, check_client_auth, check_curves
+from streamlb.net.tls_names import CIPHERS, CURVES, check_ciphers, check_client_auth, check_curves
 from streamlb.routing import shadow
 from streamlb.routing.matchers import compile_rule, compile_tcp
 from streamlb.routing.pattern import PatternError, searcher
-from streamlb.routing.router import Router, asks_for_tls, parse, priority_of
+from streamlb.routing.router import HttpTable, Router, asks_for_tls, parse, priority_of
 from streamlb.routing.rule import RuleError
+from streamlb.runtime.secure import SecurePlan
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
+    from streamlb.config.certificates import OptionFault
     from streamlb.config.model import Config
     from streamlb.config.tls import TlsOptions
 
 
-def load(path: str | os.PathLike[str]) -> Loaded:
-    """The configuration of a file, with notes. Raises ConfigError with all its problems."""
+def load(path: str | os.PathLike[str], *, now: float | None = None) -> Loaded:
+    """The configuration of a file, with notes. Raises ConfigError with all its problems.
+
+    now: seconds since 1970; then notes say, too, which certificates end soon.
+    """
+
+    def remark(chain: str) -> list[tuple[str, str]]:
+        from streamlb.process.certificates import remarks  # Here, because most configurations have none.
+
+        return remarks(chain, now)
+
     return load_with(
         path,
         check_rule=check_rule,
@@ -39,7 +52,10 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         check_pem=check_pem,
         check_pattern=check_pattern,
         describe=describe_certificate,
+        remark=remark,
         check_tls_options=check_tls_options,
+        check_ciphers=suites_not_spoken,
+        find_disputed=find_disputed,
     )
 
 
@@ -89,6 +105,16 @@ def find_hidden(ruled: list[RuledRouter], protocol: str) -> list[HiddenRouter]:
     ]
 
 
+def find_disputed(secure: list[SecureRouter]) -> dict[str, str]:
+    """The HTTPS routers of an entry point whose TLS options do not prevail, each with a host."""
+    table = HttpTable(
+        Router(each.name, each.rule, None, syntax=each.syntax, tls=RouterTls(options=each.options)) for each in secure
+    )
+    plan = SecurePlan(table.routes)
+    found = {route.name: plan.disputed(route) for route in table.routes}
+    return {name: host.decode("utf-8", "replace") for name, host in found.items() if host is not None}
+
+
 def check_pem(certificates: str, key: str) -> PemFault | None:
     """What is wrong with a certificate chain and its key or, without a key, with certificates of authorities."""
     try:
@@ -97,7 +123,7 @@ def check_pem(certificates: str, key: str) -> PemFault | None:
         else:
             check_authorities(certificates)
     except PemError as error:
-        return PemFault(error.reason, error.of_key)
+        return PemFault(_elsewhere(certificates, key) or error.reason, error.of_key)
     return None
 
 
@@ -128,11 +154,27 @@ def add_default_certificate(config: Config) -> bool:
     return True
 
 
-def check_tls_options(options: TlsOptions) -> list[tuple[tuple[str | int, ...], str]]:
+def suites_not_spoken(names: Sequence[str]) -> list[tuple[int, str, str]]:
+    """What is wrong with `cipherSuites`: the index of a name, the reason, and what may have been meant."""
+    return [(index, reason, did_you_mean(names[index], CIPHERS)) for index, reason in check_ciphers(names)]
+
+
+def check_tls_options(options: TlsOptions) -> list[OptionFault]:
     """What of TLS options OpenSSL cannot do, by place."""
-    found: list[tuple[tuple[str | int, ...], str]] = []
-    found += [(("cipherSuites", index), reason) for index, reason in check_ciphers(options.cipher_suites)]
-    found += [(("curvePreferences", index), reason) for index, reason in check_curves(options.curve_preferences)]
+    found: list[OptionFault] = []
+    for index, reason, suggestion in suites_not_spoken(options.cipher_suites):
+        found.append((("cipherSuites", index), reason, suggestion))
+    for index, reason in check_curves(options.curve_preferences):
+        name = options.curve_preferences[index]
+        found.append((("curvePreferences", index), reason, "" if name in CURVES else did_you_mean(name, CURVES)))
     auth = options.client_auth
     reason = check_client_auth(auth.client_auth_type, bool(auth.ca_files))
-    return [*found, (("clientAuth", "clientAuthType"), reason)] if reason else found
+    return [*found, (("clientAuth", "clientAuthType"), reason, "")] if reason else found
+
+
+def _elsewhere(certificates: str, key: str) -> str:
+    """The commonest reason why a key does not fit: it is that of another certificate of the chain."""
+    from streamlb.process.certificates import place_of
+
+    place = place_of(certificates, key) if key else 0
+    return f"this key is that of certificate {place} of the chain, which has to come first" if place > 1 else ""

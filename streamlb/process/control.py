@@ -271,11 +271,14 @@ class Control:
 
     def _routers_of(self, name: str) -> str:
         """`2 HTTP routers, 1 TCP router`."""
-        is_udp = self._config.entry_points[name].kind == "udp"
+        options = self._config.entry_points[name]
+        is_udp = options.kind == "udp"
         counts = []
         for protocol in ("udp",) if is_udp else ("http", "tcp"):
             routers = self._config.section(protocol).routers.values()
             joined = sum(1 for router in routers if not router.entry_points or name in router.entry_points)
             if joined:
                 counts.append(f"{joined} {protocol.upper()} router{'' if joined == 1 else 's'}")
+        if options.http.redirections is not None:
+            counts.append(f"HTTP redirected to {options.http.redirections.entry_point.to}")
         return ", ".join(counts) or "no routers"

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 LOG_INTERVAL = 10.0
 """Seconds between two log lines about the same bug."""
+COLLECT_AFTER = 10_000
+"""Objects that came to stay before the collector looks for circles among them."""
 LAST_WORD_TIMEOUT = 0.5
 """Seconds the last word gets to reach a control process that is busy."""
 
@@ -121,7 +123,9 @@ class Worker:
             self._channel.send(Failed(told.version, str(error)))
             self._channel.finish(LAST_WORD_TIMEOUT)
             return False
-        # What lives as long as the process need not be looked at by the collector again and again.
+        # What lives as long as the process need not be looked at by the collector again and again, and what a
+        # connection leaves behind is freed at once: there is little to look for.
+        gc.set_threshold(COLLECT_AFTER)
         gc.unfreeze()
         gc.collect()
         gc.freeze()

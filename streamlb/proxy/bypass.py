@@ -27,10 +27,18 @@ ENDLESS: Final = 1 << 62
 
 
 class Source(Protocol):
-    """The protocol whose transport is not read meanwhile. copies: splicing was refused here."""
+    """The protocol whose transport is not read meanwhile.
+
+    outflow: the bypass that reads instead. counted: bytes missing of the body that it sends, if their number is known.
+    copies: splicing was refused here.
+    """
 
     transport: asyncio.Transport
+    outflow: Bypass | None
     copies: bool
+
+    @property
+    def counted(self) -> int: ...
 
     def on_bypass_start(self) -> None:
         """The transport must not be read until the end."""
@@ -43,9 +51,10 @@ class Source(Protocol):
 
 
 class Target(Protocol):
-    """The protocol to whose transport nobody else writes meanwhile."""
+    """The protocol to whose transport nobody else writes meanwhile. inflow: the bypass that writes instead."""
 
     transport: asyncio.Transport
+    inflow: Bypass | None
     copies: bool
 
     def pause_writing(self) -> None: ...
@@ -81,19 +90,19 @@ class Bypass:
         "_pipes",
         "_poller",
         "_small",
+        "_source",
         "_source_fd",
         "_state",
         "_target",
         "_target_fd",
         "left",
-        "source",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, source: Source, target: Target, left: int) -> None:
         # conversation
         self._poller = poller_of(loop)
         self._pipes = workshop(loop).pipes
-        self.source = source
+        self._source = source
         self._target = target
         self._state = State.WAITING
         self._source_fd = self._target_fd = -1
@@ -109,7 +118,7 @@ class Bypass:
 
     def start(self) -> None:
         """Begin once the target's transport has written what it holds: `on_room` is called then."""
-        self.source.on_bypass_start()
+        self._source.on_bypass_start()
         self._target.transport.set_write_buffer_limits(0)
         self.on_room()
 
@@ -119,7 +128,7 @@ class Bypass:
             return
         self._state = State.OPEN
         try:
-            self._source_fd = _copy_descriptor(self.source.transport)
+            self._source_fd = _copy_descriptor(self._source.transport)
             self._target_fd = _copy_descriptor(self._target.transport)
             self._poller.add(self._source_fd, READABLE, self._on_readable)
         except OSError:
@@ -142,13 +151,13 @@ class Bypass:
                 self._refuse()
             else:
                 self.stop()
-                self.source.on_bypass_end(error)
+                self._source.on_bypass_end(error)
             return
         if not count:
             self.hand_back()  # The transport will find the end by itself.
             return
         self.left -= count
-        self.source.on_bypassed(count)
+        self._source.on_bypassed(count)
         if self._pour(pipe) and self._pipe is None and self._is_endless:
             self._judge(count)
 
@@ -176,19 +185,30 @@ class Bypass:
             self.hand_back()
             return False
         if self._state is State.STUCK:
-            self._state = State.OPEN
-            self._poller.remove(self._target_fd)
-            self._poller.add(self._source_fd, READABLE, self._on_readable)
+            if not self._watch(State.OPEN):
+                return False
             self._target.resume_writing()
         return True
 
     def _stick(self) -> None:
         """The target takes nothing more: read no further, as a transport would."""
-        if self._state is not State.STUCK:
-            self._state = State.STUCK
-            self._poller.remove(self._source_fd)
-            self._poller.add(self._target_fd, WRITABLE, self._on_writable)
+        if self._state is not State.STUCK and self._watch(State.STUCK):
             self._target.pause_writing()
+
+    def _watch(self, state: State) -> bool:
+        """Wait for the other end from now on; False when the kernel watches no more, and the transports go on."""
+        stuck = state is State.STUCK
+        try:
+            self._poller.remove(self._source_fd if stuck else self._target_fd)
+            if stuck:
+                self._poller.add(self._target_fd, WRITABLE, self._on_writable)
+            else:
+                self._poller.add(self._source_fd, READABLE, self._on_readable)
+        except OSError:
+            self.hand_back()
+            return False
+        self._state = state
+        return True
 
     def _judge(self, count: int) -> None:
         """A tunnel in which only little things are said is copied again."""
@@ -200,7 +220,7 @@ class Bypass:
 
     def _refuse(self) -> None:
         """These sockets do not splice: copy, and do not try again."""
-        self.source.copies = self._target.copies = True
+        self._source.copies = self._target.copies = True
         self.hand_back()
 
     def _lose_target(self) -> None:
@@ -222,7 +242,7 @@ class Bypass:
             self._target.resume_writing()
         if rest and not self._target.transport.is_closing():
             self._target.transport.write(rest)
-        self.source.on_bypass_end(None)
+        self._source.on_bypass_end(None)
 
     def stop(self) -> None:
         """End, and leave the source unread: nobody will ask it any more."""
@@ -231,6 +251,8 @@ class Bypass:
     def _let_go(self, state: State) -> None:
         """Watch nothing and hold nothing."""
         self._state = state
+        if state is State.ENDED:
+            self._source.outflow = self._target.inflow = None
         descriptors = (self._source_fd, self._target_fd)
         self._source_fd = self._target_fd = -1
         for descriptor in descriptors:
@@ -247,13 +269,14 @@ class Bypass:
             self._pipes.give_back(pipe)
 
 
-def open_bypass(loop: asyncio.AbstractEventLoop, source: Source, target: Target, left: int) -> Bypass | None:
-    """A way from the one to the other, to be started; None where bytes have to pass through the process."""
-    if source.copies or target.copies or not workshop(loop).pipes.has_room:
-        return None
-    if _is_plain(source.transport) and _is_plain(target.transport):
-        return Bypass(loop, source, target, left)
-    return None
+def bypass(loop: asyncio.AbstractEventLoop, source: Source, target: Target, left: int = 0) -> None:
+    """Splice from now on, where that pays and can be. left: of a tunnel, which counts nothing."""
+    left = left or source.counted
+    if left < MIN_BODY or source.outflow is not None or source.copies or target.copies:
+        return
+    if workshop(loop).pipes.has_room and _is_plain(source.transport) and _is_plain(target.transport):
+        source.outflow = target.inflow = Bypass(loop, source, target, left)
+        source.outflow.start()
 
 
 def _is_plain(transport: asyncio.Transport) -> bool:

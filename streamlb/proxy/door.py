@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from streamlb.net.address import IPAddress
     from streamlb.net.secure import SecureSocket
     from streamlb.proxy.live import Live
+    from streamlb.proxy.pump import Stream
     from streamlb.routing.router import Route
     from streamlb.runtime.snapshot import EntryPointTable, World
 
@@ -139,24 +140,19 @@ class Door:
         self._adopting += 1
         spawn(self._adopt(sock, arrival), f"HTTP connection of entry point {self.name}")
 
-    def take_tcp(self, sock: socket.socket | SecureSocket, route: Route, arrival: Arrival) -> None:
+    def take_tcp(self, sock: Stream, route: Route, arrival: Arrival) -> None:
         """A connection over TLS is a TCP router's; `sock` is the socket, or what has ended TLS over it."""
-        is_postgres = arrival.is_postgres
-        self._tcp.serve(sock, route, arrival.source, arrival.destination, is_postgres=is_postgres)  # type: ignore[arg-type]
+        self._tcp.serve(sock, route, arrival.source, arrival.destination, is_postgres=arrival.is_postgres)
 
     def take_https(self, secure: SecureSocket, arrival: Arrival, options: str) -> None:
-        """TLS has ended here, held to these options; what is inside is HTTP."""
-        protocol = self._https(str(arrival.client), options)
-        try:
-            SecureTransport(self.loop, secure, protocol, (str(arrival.client), arrival.port))
-        except OSError as error:
-            self.refused(arrival, str(error))
-            secure.close()
+        """TLS has ended here, held to these options; what is inside is HTTP. The poller watches it already."""
+        protocol = self._https(arrival, options)
+        SecureTransport(self.loop, secure, protocol, (str(arrival.client), arrival.port), is_watched=True)
 
     async def _adopt(self, sock: socket.socket, arrival: Arrival) -> None:
         """Hand a connection that was accepted raw to the HTTP engine."""
         try:
-            await self.loop.connect_accepted_socket(functools.partial(self._http, str(arrival.client)), sock)
+            await self.loop.connect_accepted_socket(functools.partial(self._http, arrival), sock)
         except OSError:
             # The client left in between.
             sock.close()

@@ -21,12 +21,15 @@ from streamlb.proxy.answers import render_answer
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.forwarder import Forwarder
 from streamlb.proxy.heads import HeadReader
+from streamlb.proxy.introducing import endpoint_of
 from streamlb.wire.body import Body, BodyError
 from streamlb.wire.http1 import MAX_REQUEST_LINE, find_flaw
 
 if TYPE_CHECKING:
+    from streamlb.proxy.arrival import Arrival
     from streamlb.proxy.bypass import Bypass
     from streamlb.proxy.http import HttpEntry
+    from streamlb.proxy.introducing import Ends
     from streamlb.wire.message import RequestHead
 
 LINGER: Final = 2.0
@@ -40,15 +43,16 @@ _RESET: Final = struct.pack("ii", 1, 0)
 class Downstream(asyncio.Protocol):
     """A client's connection. It serves one exchange at a time; `busy` says whether one is under way.
 
+    arrival: who the client is, if not whom the transport names.
     options: those of its TLS handshake, by name; empty in the clear.
     body: of the request under way, until its last byte was read.
     ending: nothing more is read as a request. eof: the client has shut its side. last: no request follows this one.
-    upload: the way past the transport of what the client says.
+    outflow, inflow: the way past the transports, of what the client says, and of what it is told.
     due_at: when something must have happened, in the loop's time; what is set by `renew`.
     """
 
     __slots__ = (
-        "_client",
+        "_arrival",
         "_forwarder",
         "_inbox",
         "_looping",
@@ -64,19 +68,20 @@ class Downstream(asyncio.Protocol):
         "ending",
         "entry",
         "eof",
+        "inflow",
         "last",
         "options",
+        "outflow",
         "transport",
-        "upload",
         "upstream_full",
         "write_blocked",
     )
 
-    def __init__(self, entry: HttpEntry, client: str = "", options: str = "") -> None:
+    def __init__(self, entry: HttpEntry, arrival: Arrival | None = None, options: str = "") -> None:
         # connection
         self.entry = entry
         self.options = options
-        self._client = client
+        self._arrival = arrival
         self.transport = cast("asyncio.Transport", None)
         self.due_at = NEVER
         self.ending = False
@@ -84,7 +89,8 @@ class Downstream(asyncio.Protocol):
         self.eof = False
         self.last = False
         self.copies = False
-        self.upload: Bypass | None = None
+        self.outflow: Bypass | None = None
+        self.inflow: Bypass | None = None
         self._served = 0
         self._opened_at = entry.clock.now
         self._unread = 0
@@ -102,11 +108,25 @@ class Downstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        peer = None if self._client else transport.get_extra_info("peername")
-        self._reader = HeadReader(self.entry, str(client_ip(peer)) if peer else self._client or "0.0.0.0")
+        self._reader = HeadReader(self.entry, self._client_address())
         self.entry.opened(self)
         self._opened_at = self.entry.clock.now
         self.due_at = self.entry.clock.after(self.entry.idle_timeout)
+
+    def _client_address(self) -> str:
+        if self._arrival is not None:
+            return str(self._arrival.client)
+        peer = self.transport.get_extra_info("peername")
+        return str(client_ip(peer)) if peer else "0.0.0.0"
+
+    @property
+    def ends(self) -> Ends:
+        """Who the client is, with its port, and what it connected to."""
+        source = endpoint_of(self.transport.get_extra_info("peername"))
+        destination = endpoint_of(self.transport.get_extra_info("sockname"))
+        if self._arrival is None:
+            return source, destination
+        return self._arrival.source, self._arrival.destination or destination
 
     @property
     def peer(self) -> str:
@@ -151,6 +171,8 @@ class Downstream(asyncio.Protocol):
         self.write_blocked = False
         self.renew()
         self._forwarder.on_client_room()
+        if self.inflow is not None:
+            self.inflow.on_room()
         if not self.busy and not self.ending:
             self._update_reading()
             self._read_heads(self._inbox)
@@ -299,6 +321,11 @@ class Downstream(asyncio.Protocol):
         self._update_reading()
         return early
 
+    @property
+    def counted(self) -> int:
+        """Bytes missing of a request's body whose length is known."""
+        return self.body.counted if self.body is not None else 0
+
     def on_bypass_start(self) -> None:
         self._update_reading()
 
@@ -311,8 +338,6 @@ class Downstream(asyncio.Protocol):
             self._forwarder.tunnel.on_client_data(b"")
 
     def on_bypass_end(self, error: OSError | None) -> None:
-        self.upload = None
-        self._forwarder.on_upload_copied()
         if error is not None:
             self.transport.abort()
             return
@@ -398,13 +423,13 @@ class Downstream(asyncio.Protocol):
     def _count_unread(self) -> int:
         """Bytes of its answer that the client has not taken."""
         sock = self.transport.get_extra_info("socket")
-        held = self.transport.get_write_buffer_size() + self._forwarder.held
+        held = self.transport.get_write_buffer_size() + (self.inflow.held if self.inflow is not None else 0)
         return held + (count_untaken(sock.fileno()) if sock is not None else 0)
 
     def _update_reading(self) -> None:
         pause = (
             self.upstream_full
-            or self.upload is not None
+            or self.outflow is not None
             or (len(self._inbox) > MAX_INBOX if self.busy else self.write_blocked and not self.ending)
         )
         if pause == self._reading_paused or self.eof or self.transport.is_closing():

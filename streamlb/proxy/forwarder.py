@@ -13,7 +13,7 @@ from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Selection
 from streamlb.errors import Retry, UpstreamError
 from streamlb.proxy.answers import render_answer, render_changed
-from streamlb.proxy.bypass import MIN_BODY, open_bypass
+from streamlb.proxy.bypass import bypass
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.tunnel import Tunnel
 from streamlb.session.exchange import Answer, Exchange, Loss
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from streamlb.balance.selection import Node, Server
     from streamlb.proxy.downstream import Downstream
     from streamlb.proxy.http import HttpEntry
+    from streamlb.proxy.introducing import Ends
     from streamlb.proxy.mirror import MirrorCopy
     from streamlb.proxy.pool import Dialling
     from streamlb.proxy.replay import Replay
@@ -213,6 +214,11 @@ class Forwarder:
             if done:
                 self._copies = []  # Complete: what becomes of the client is nothing to them.
 
+    def _bypass_request(self) -> None:
+        """Splice what is left of a large request, unless somebody else wants it too."""
+        if self._upstream is not None and not self._want.mirrors and self._replay is None:
+            bypass(self._entry.loop, self.client, self._upstream)
+
     def on_broken_request(self) -> None:
         """The body's framing is broken; no server may see its end."""
         self.abandon()
@@ -228,11 +234,16 @@ class Forwarder:
             server.state.active += 1
             server.state.total += 1
         pool = server.pool or self._entry.pool_of(server)
-        upstream = pool.take()
+        upstream = pool.take(self)
         if upstream is not None:
             self.on_connected(upstream)
         else:
             self._dialling = pool.dial(self)
+
+    @property
+    def ends(self) -> Ends:
+        """Of the client's connection."""
+        return self.client.ends
 
     def on_connected(self, upstream: Upstream) -> None:
         self._dialling = None
@@ -372,7 +383,7 @@ class Forwarder:
         if done:
             self._end()
         else:
-            self._bypass_answer(upstream)
+            bypass(self._entry.loop, upstream, client)
 
     def _answer_with_changes(self, head: ResponseHead, framing: int, data: bytes) -> None:
         """The head with what this exchange adds to it: cookies, another framing, the end of the connection."""
@@ -395,7 +406,7 @@ class Forwarder:
             self._end()
         else:
             self.on_progress()
-            self._bypass_answer(upstream)
+            bypass(self._entry.loop, upstream, client)
 
     def on_progress(self) -> None:
         """A piece of an answer, or of a tunnel, was passed on: it may buy more time."""
@@ -534,38 +545,6 @@ class Forwarder:
 
     def on_upstream_room(self) -> None:
         self.client.set_upstream_full(False)
-
-    # --- past the transports -----------------------------------------------------------------------------------
-
-    @property
-    def held(self) -> int:
-        """Bytes of the answer in a pipe, which the client has not taken."""
-        upstream = self._upstream
-        return upstream.download.held if upstream is not None and upstream.download is not None else 0
-
-    def _bypass_answer(self, upstream: Upstream) -> None:
-        """Splice what is left of a large answer."""
-        left = upstream.counted
-        if left >= MIN_BODY and upstream.download is None:
-            upstream.download = open_bypass(self._entry.loop, upstream, self.client, left)
-            if upstream.download is not None:
-                upstream.download.start()
-
-    def _bypass_request(self) -> None:
-        """Splice what is left of a large request, unless somebody else wants it too."""
-        client, upstream = self.client, self._upstream
-        left = client.body.counted if client.body is not None else 0
-        if left < MIN_BODY or client.upload is not None or upstream is None:
-            return
-        if not self._want.mirrors and self._replay is None:
-            client.upload = upstream.upload = open_bypass(self._entry.loop, client, upstream, left)
-            if client.upload is not None:
-                client.upload.start()
-
-    def on_upload_copied(self) -> None:
-        """What the client says passes through its transport again."""
-        if self._upstream is not None:
-            self._upstream.upload = None
 
     # --- letting go --------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from streamlb.balance.selection import Server
     from streamlb.config.static import EntryPoint
     from streamlb.errors import DownstreamError, UpstreamError
+    from streamlb.proxy.arrival import Arrival
     from streamlb.proxy.live import Live
     from streamlb.routing.router import HttpTable, Route
     from streamlb.runtime.snapshot import World
@@ -107,9 +108,9 @@ class HttpEntry:
         self.max_age = options.transport.keep_alive_max_time
         self.wears_out = bool(self.max_requests or self.max_age)
 
-    def __call__(self, client: str = "", options: str = "") -> Downstream:
-        """client: its address, if the transport does not know it. options: those of its TLS handshake, by name."""
-        return Downstream(self, client, options)
+    def __call__(self, arrival: Arrival | None = None, options: str = "") -> Downstream:
+        """arrival: who the client is, if not whom the transport names. options: of its TLS handshake, by name."""
+        return Downstream(self, arrival, options)
 
     @property
     def table(self) -> HttpTable | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from streamlb.balance.selection import MirrorOrder, Server
     from streamlb.errors import UpstreamError
     from streamlb.proxy.http import HttpEntry
+    from streamlb.proxy.introducing import Ends
     from streamlb.proxy.pool import Dialling
     from streamlb.proxy.upstream import Upstream
     from streamlb.wire.message import RequestHead, ResponseHead
@@ -139,7 +140,7 @@ class MirrorCopy:
 
     def _reach(self, *, fresh: bool = False) -> None:
         pool = self._mirrors.entry.pool_of(self._server)
-        upstream = None if fresh else pool.take()
+        upstream = None if fresh else pool.take(self)
         if upstream is not None:
             self.on_connected(upstream)
         else:
@@ -187,6 +188,11 @@ class MirrorCopy:
         if backlog > MAX_COPY_BACKLOG or self._mirrors.backlog > MAX_BACKLOG:
             held = self._hold is not None
             self._fail("its body is too large to be held" if held else "the mirror is too slow")
+
+    @property
+    def ends(self) -> Ends:
+        """A copy is our own request: no client connected for it."""
+        return None, None
 
     def on_connected(self, upstream: Upstream) -> None:
         self._dialling = None

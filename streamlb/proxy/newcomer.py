@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     Step = Callable[[memoryview], int]
 
-PUMPS_SPEAK_TLS: Final = False
 SILENCE: Final = 2.0
 """Seconds without a byte after which a client may be one that waits for its server to speak first. The ClientHello of
 one that speaks follows its handshake at once, or after a second if it was lost on the way."""
@@ -196,8 +195,6 @@ class Newcomer:
         elif isinstance(taker, Route) and taker.tls.passthrough:
             self._leave()
             self._door.take_tcp(self._sock, taker, arrival)
-        elif isinstance(taker, Route) and not PUMPS_SPEAK_TLS:
-            self._turn_away("TLS is not ended here for TCP routers yet", UNRECOGNIZED_NAME)
         else:
             self._shake_hands(taker)
 
@@ -214,12 +211,13 @@ class Newcomer:
             return
         self._step = None
         self._unwatch()
-        if not self._is_open:
-            self._open()
+        if not self._is_open and not self._open():
+            return
         self.due_at = self._ends_at
         secure = SecureSocket(self._sock, context, server_side=True)
         on_shaken = functools.partial(self._on_shaken, secure, taker, options)
-        self._handshake = shake_hands(door.loop, secure, 0, on_shaken)
+        # Whoever serves HTTP goes on watching the socket; a pump begins anew.
+        self._handshake = shake_hands(door.loop, secure, 0, on_shaken, stays=not isinstance(taker, Route))
 
     def _on_shaken(self, secure: SecureSocket, taker: Route | HttpTable, options: str, error: OSError | None) -> None:
         self._handshake = None
@@ -250,17 +248,20 @@ class Newcomer:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, needed)
             self._low_water = needed
         if not self._is_open:
-            self._open()
+            if not self._open():
+                return
             self.due_at = min(self._ends_at, self._door.clock.after(SILENCE))
         if not self._is_watched:
             # Where the kernel does not take so high a mark, what it would tell again and again is told once.
             self._door.poller.add(self._sock.fileno(), READABLE | PEER_ENDED | ON_CHANGE, self.look)
             self._is_watched = True
 
-    def _open(self) -> None:
+    def _open(self) -> bool:
+        """Be one of those who are waited for; whether there is still somebody who waits."""
         self._is_open = True
         self.due_at = self._ends_at = self._door.clock.after(self._door.patience)
         self._door.opened(self)
+        return self._is_open
 
     def _unwatch(self) -> None:
         if self._is_watched:

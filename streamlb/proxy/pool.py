@@ -16,6 +16,7 @@ from streamlb.net.secure import SecureSocket
 from streamlb.net.secure_transport import SecureTransport
 from streamlb.net.tasks import spawn
 from streamlb.net.tls import PemError, client_context, handshake_error
+from streamlb.proxy.introducing import introduce
 from streamlb.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from streamlb.net.dial import Dial
     from streamlb.net.handshake import Handshake
     from streamlb.proxy.clock import Clock
+    from streamlb.proxy.introducing import Ends
     from streamlb.proxy.upstream import Owner
 
 MIN_HANDSHAKE_TIMEOUT: Final = 0.1
@@ -39,8 +41,7 @@ MAX_HANDSHAKE_TIMEOUT: Final = 3600.0
 
 def context_of(transport: ServersTransport) -> ssl.SSLContext:
     """The TLS context of a transport, made once for all that say the same."""
-    _, authorities, certificates, is_verified, minimum, maximum = transport.identity
-    return client_context(authorities, certificates, is_verified, minimum, maximum)
+    return client_context(*transport.trust)
 
 
 def prepare(config: Config) -> None:
@@ -66,11 +67,12 @@ def retire(states: list[ServerState]) -> None:
 class Dialling:
     """A connection on its way to an owner, who may lose interest."""
 
-    __slots__ = ("_dial", "_due_at", "_handshake", "_owner", "_pool")
+    __slots__ = ("_dial", "_due_at", "_ends", "_handshake", "_owner", "_pool")
 
     def __init__(self, pool: Pool, owner: Owner) -> None:
         self._pool = pool
         self._owner: Owner | None = owner
+        self._ends: Ends = (None, None)
         self._dial: Dial | None = None
         self._handshake: Handshake | None = None
         self._due_at = 0.0
@@ -88,12 +90,22 @@ class Dialling:
             self._handshake.cancel()
 
     def _on_socket(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
-        if sock is None:
+        if sock is not None and self._pool.transport.proxy_protocol is not None:
+            error = self._introduce(sock, self._pool.transport.proxy_protocol.version)
+        if sock is None or error is not None:
             self._fail(error or UpstreamError(502, "the dial failed", Retry.ALWAYS))
         elif self._pool.server.tls_name:
             self._secure(sock)
         else:
             spawn(self._adopt(sock), "http: adopt a server connection")
+
+    def _introduce(self, sock: socket.socket, version: int) -> UpstreamError | None:
+        if self._owner is not None:
+            self._ends = self._owner.ends
+        error = introduce(sock, version, self._ends)
+        if error is not None:
+            sock.close()
+        return error
 
     async def _adopt(self, sock: socket.socket) -> None:
         pool = self._pool
@@ -130,6 +142,7 @@ class Dialling:
 
     def on_made(self, upstream: Upstream) -> None:
         """The socket has its protocol."""
+        upstream.ends = self._ends
         owner, self._owner = self._owner, None
         if owner is None:
             self._pool.put(upstream)  # Whoever wanted it has gone; the next one will be glad.
@@ -159,11 +172,21 @@ class Pool:
         """Asked at every use: a pool outlives the configuration it was made under."""
         return self.server.state.transport  # type: ignore[no-any-return]
 
-    def take(self) -> Upstream | None:
+    def take(self, owner: Owner) -> Upstream | None:
         """An idle connection that is believed to be alive, or None."""
         idle = self._idle
+        if idle and self.transport.proxy_protocol is not None:
+            return self._take_of(owner.ends)
         while idle:
             upstream = idle.pop()
+            if not upstream.transport.is_closing():
+                return upstream
+        return None
+
+    def _take_of(self, ends: Ends) -> Upstream | None:
+        """An idle connection on which the server was told of the same client."""
+        for upstream in [each for each in reversed(self._idle) if each.ends == ends]:
+            self._idle.remove(upstream)
             if not upstream.transport.is_closing():
                 return upstream
         return None
@@ -178,8 +201,11 @@ class Pool:
         """Keep `upstream` for the next exchange, if there is room."""
         options = self.transport
         if self._closed or len(self._idle) >= options.max_idle_conns_per_host:
-            upstream.transport.close()
-            return
+            if self._closed or not self._idle or options.proxy_protocol is None:
+                upstream.transport.close()
+                return
+            # The oldest one's client has hardly stayed for as long.
+            self._idle.pop(0).transport.close()
         upstream.due_at = self.clock.after(options.forwarding_timeouts.idle_conn_timeout)
         self._idle.append(upstream)
 

@@ -19,13 +19,13 @@ from streamlb.proxy.tcp_mirror import TcpMirrors
 
 if TYPE_CHECKING:
     import asyncio
-    import socket
 
     from streamlb.balance.selection import Server
     from streamlb.errors import UpstreamError
     from streamlb.net.address import IPAddress
     from streamlb.proxy.arrival import Arrival
     from streamlb.proxy.live import Live
+    from streamlb.proxy.pump import Stream
     from streamlb.routing.router import Route
     from streamlb.runtime.gates import Gate
     from streamlb.runtime.snapshot import World
@@ -53,7 +53,7 @@ class TcpEntry:
         self.refused: Counter[tuple[str, str]] = Counter()
         self._throttle = Throttle(LOG_INTERVAL)
 
-    def accept(self, sock: socket.socket, arrival: Arrival) -> bool:
+    def accept(self, sock: Stream, arrival: Arrival) -> bool:
         """Serve a connection in the clear; False, and the socket stays the caller's, if no TCP router wants it."""
         table = self._world.runtime.entry_points.get(self.name)
         route = table.tcp.route(arrival) if table is not None and table.tcp is not None else None
@@ -64,14 +64,14 @@ class TcpEntry:
 
     def serve(
         self,
-        sock: socket.socket,
+        sock: Stream,
         route: Route,
         source: Endpoint,
         destination: Endpoint | None = None,
         *,
         is_postgres: bool = False,
     ) -> None:
-        """Serve a connection that `route` takes; the socket is ours from now on.
+        """Serve a connection that `route` takes; the socket, or what has ended TLS over it, is ours from now on.
 
         source: the client, as a PROXY header says or the kernel. destination: what a PROXY header says it connected to.
         is_postgres: it has asked for TLS in PostgreSQL's way, and was told to go ahead.

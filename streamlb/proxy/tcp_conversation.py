@@ -15,9 +15,11 @@ from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Selection
 from streamlb.errors import Retry
 from streamlb.net.poller import PEER_ENDED, READABLE
+from streamlb.net.secure import SecureSocket
 from streamlb.proxy.clock import NEVER
+from streamlb.proxy.introducing import local_endpoint
 from streamlb.proxy.pump import Pumps, reset_on_close
-from streamlb.proxy.tcp_dialling import local_endpoint, reach
+from streamlb.proxy.tcp_dialling import reach
 from streamlb.runtime.limits import ANY_TIME
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from streamlb.balance.selection import Node, Server
     from streamlb.errors import UpstreamError
     from streamlb.net.dial import Dial
+    from streamlb.proxy.pump import Stream
     from streamlb.proxy.tcp import TcpEntry
     from streamlb.proxy.tcp_dialling import Reaching
     from streamlb.routing.router import Route
@@ -79,7 +82,7 @@ class TcpConversation:
     def __init__(
         self,
         entry: TcpEntry,
-        client: socket.socket,
+        client: Stream,
         route: Route,
         source: Endpoint,
         destination: Endpoint | None = None,
@@ -108,6 +111,11 @@ class TcpConversation:
         self._progress = 0
         self._alive_at = 0.0
         self.due_at = NEVER
+
+    @property
+    def _raw(self) -> socket.socket:
+        """The client's connection, below TLS if that is ended here."""
+        return self._client.raw if isinstance(self._client, SecureSocket) else self._client
 
     # --- dialling ---------------------------------------------------------------------------------------------
 
@@ -162,7 +170,7 @@ class TcpConversation:
         self._dial = reach(self._entry.loop, server, self._introduction, self._on_dialled, asks_postgres=asks)
 
     def _introduction(self) -> tuple[Endpoint, Endpoint | None]:
-        return self._source, self._destination or local_endpoint(self._client)
+        return self._source, self._destination or local_endpoint(self._raw)
 
     def on_due(self) -> None:
         self.due_at = NEVER
@@ -178,7 +186,7 @@ class TcpConversation:
     def _on_early(self, _events: int) -> None:
         """The client spoke or left before a server was reached. What it said stays in the kernel."""
         try:
-            self._client.recv(1, socket.MSG_PEEK)
+            self._raw.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return
         except OSError:
@@ -192,7 +200,7 @@ class TcpConversation:
             self._watching = False
             self._entry.workshop.poller.remove(self._client.fileno())
 
-    def _on_dialled(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
+    def _on_dialled(self, sock: Stream | None, error: UpstreamError | None) -> None:
         self._dial = None
         try:
             if error is not None:
@@ -205,7 +213,7 @@ class TcpConversation:
             if sock is not None:
                 sock.close()
 
-    def _start_pumps(self, sock: socket.socket) -> None:
+    def _start_pumps(self, sock: Stream) -> None:
         self._stop_watching()
         if self._server is not None and self._server.watch is not None:
             self._server.watch.succeeded()

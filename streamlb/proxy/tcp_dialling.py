@@ -7,20 +7,18 @@ Called by `tcp_conversation.py` and `tcp_mirror.py`. Specified in docs/reference
 
 from __future__ import annotations
 
-import errno
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from streamlb.balance.selection import Server
 from streamlb.balance.tree import Balancer
 from streamlb.errors import InternalError, Retry, UpstreamError
-from streamlb.net.address import client_ip
 from streamlb.net.dial import REASONS, dial
 from streamlb.net.handshake import shake_hands
 from streamlb.net.poller import PEER_ENDED, READABLE, poller_of
 from streamlb.net.secure import SecureSocket
 from streamlb.net.tls import PemError, client_context, handshake_error
+from streamlb.proxy.introducing import introduce, send_whole
 from streamlb.wire.opening import GO_AHEAD, SSL_REQUEST
-from streamlb.wire.proxy_protocol import render
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,14 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from streamlb.config.tls import ClientTls
-    from streamlb.net.dial import Dial, OnDone
+    from streamlb.net.dial import Dial
     from streamlb.net.handshake import Handshake
+    from streamlb.proxy.introducing import Introduction
+    from streamlb.proxy.pump import Stream
     from streamlb.runtime.reach import Reach
     from streamlb.runtime.snapshot import Runtime
-    from streamlb.wire.proxy_protocol import Endpoint
 
-    Introduction = Callable[[], tuple[Endpoint | None, Endpoint | None]]
-    """Who the client is and what it connected to; asked where a server wants to know."""
+    OnDone = Callable[[Stream | None, UpstreamError | None], object]
 
 MIN_HANDSHAKE_TIMEOUT: Final = 0.1
 """Seconds a TLS handshake gets at least, however long the connect before it took."""
@@ -115,7 +113,7 @@ class Reaching:
             self._finish(None, error)
             return
         if how.proxy_version:
-            error = introduce(sock, how.proxy_version, *self._introduction())
+            error = introduce(sock, how.proxy_version, self._introduction())
         if error is None and self._asks_postgres:
             error = send_whole(sock, SSL_REQUEST, "PostgreSQL's question could not be sent")
         if error is not None:
@@ -184,17 +182,10 @@ class Reaching:
     def _on_shaken(self, secure: SecureSocket, error: OSError | None) -> None:
         self._handshake = None
         if error is None:
-            try:
-                # The last word of the handshake does not wait for the client's first: the server may speak before.
-                secure.flush()
-            except OSError as lost:
-                secure.close()
-                error = lost
-        if error is not None:
-            self._finish(None, handshake_error(error))
+            # The last word of the handshake goes with the client's first, or as soon as there proves to be none.
+            self._finish(secure, None)
         else:
-            # A pump takes the one as the other.
-            self._finish(cast("socket.socket", secure), None)
+            self._finish(None, handshake_error(error))
 
     # --- the end ----------------------------------------------------------------------------------------------
 
@@ -208,43 +199,15 @@ class Reaching:
             self._stop_waiting(sock)
             sock.close()
 
-    def _finish(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
+    def _finish(self, sock: Stream | None, error: UpstreamError | None) -> None:
         on_done, self._on_done = self._on_done, None
         if on_done is not None:
             on_done(sock, error)
 
 
-def introduce(
-    sock: socket.socket, version: int, source: Endpoint | None, destination: Endpoint | None
-) -> UpstreamError | None:
-    """Begin a connection with a PROXY header; why not, if it cannot be sent whole."""
-    return send_whole(sock, render(version, source, destination), "the PROXY header could not be sent")
-
-
-def send_whole(sock: socket.socket, data: bytes, failure: str) -> UpstreamError | None:
-    """Say something first, on a connection that has room for it."""
-    try:
-        if sock.send(data) == len(data):
-            return None
-        code = errno.EAGAIN
-    except OSError as error:
-        code = error.errno or errno.EIO
-    return UpstreamError(502, REASONS.get(code, failure), Retry.ALWAYS)
-
-
-def local_endpoint(sock: socket.socket) -> Endpoint | None:
-    """Where a client's connection was accepted; None if it is gone."""
-    try:
-        here = sock.getsockname()
-        return client_ip(here), here[1]
-    except OSError:
-        return None
-
-
 def context_of(tls: ClientTls) -> ssl.SSLContext:
     """The TLS context for these options, made once for all that say the same."""
-    shown = tuple((certificate.cert_file, certificate.key_file) for certificate in tls.certificates)
-    return client_context(tuple(tls.root_cas), shown, not tls.insecure_skip_verify, tls.min_version, tls.max_version)
+    return client_context(*tls.trust, protocols=())
 
 
 def prepare(runtime: Runtime) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from streamlb.balance.selection import Selection
 from streamlb.net.poller import READABLE, WRITABLE, poller_of
+from streamlb.net.secure import SecureSocket
 from streamlb.observe.throttle import Throttle
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.pump import reset_on_close, workshop
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from streamlb.errors import UpstreamError
     from streamlb.net.dial import Dial
     from streamlb.proxy.clock import Clock
-    from streamlb.proxy.tcp_dialling import Introduction, Reaching
+    from streamlb.proxy.introducing import Introduction
+    from streamlb.proxy.pump import Stream
+    from streamlb.proxy.tcp_dialling import Reaching
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +113,7 @@ class TcpMirror:
         self.name = name
         self._server = server
         # conversation
-        self._sock: socket.socket | None = None
+        self._sock: Stream | None = None
         self._pending = bytearray()
         self._writing = False
         self._ending = False
@@ -131,9 +134,11 @@ class TcpMirror:
             self._hold(chunk)
             return
         sent = self._send(self._sock, chunk)
-        if sent < len(chunk) and not self._over:
-            self._hold(chunk[sent:])
-            self._settle(self._sock)
+        if (sent < len(chunk) or unsent(self._sock)) and not self._over:
+            if sent < len(chunk):
+                self._hold(chunk[sent:])
+            if self._sock is not None:
+                self._settle(self._sock)
 
     def finish(self) -> None:
         """The client has finished: deliver the rest, then the end."""
@@ -153,7 +158,7 @@ class TcpMirror:
 
     # --- towards the mirror -----------------------------------------------------------------------------------
 
-    def _on_dialled(self, sock: socket.socket | None, error: UpstreamError | None) -> None:
+    def _on_dialled(self, sock: Stream | None, error: UpstreamError | None) -> None:
         self._dial = None
         if sock is None:
             self._server.state.failures += 1
@@ -171,13 +176,10 @@ class TcpMirror:
         self._pending += chunk
         mirrors.pending += len(chunk)
 
-    def _settle(self, sock: socket.socket) -> None:
+    def _settle(self, sock: Stream) -> None:
         """Watch for room while something is pending; pass the end on when nothing is."""
-        writing = bool(self._pending)
-        if writing is not self._writing:
-            self._writing = writing
-            self._watch(sock)
-        if not self._ending or writing:
+        self._watch_for_room(sock)
+        if not self._ending or self._writing:
             return
         if self._mute:
             self._succeed()
@@ -186,8 +188,16 @@ class TcpMirror:
             sock.shutdown(socket.SHUT_WR)
         except OSError as error:
             self._fail(reason_of(error))
+        else:
+            self._watch_for_room(sock)
 
-    def _watch(self, sock: socket.socket) -> None:
+    def _watch_for_room(self, sock: Stream) -> None:
+        writing = bool(self._pending) or unsent(sock)
+        if writing is not self._writing:
+            self._writing = writing
+            self._watch(sock)
+
+    def _watch(self, sock: Stream) -> None:
         events = (0 if self._mute else READABLE) | (WRITABLE if self._writing else 0)
         self._mirrors.poller.modify(sock.fileno(), events)
 
@@ -201,14 +211,26 @@ class TcpMirror:
         if events & ~WRITABLE and not self._mute and self._sock is not None:
             self._on_readable(self._sock)
 
-    def _on_writable(self, sock: socket.socket) -> None:
+    def _on_writable(self, sock: Stream) -> None:
+        if unsent(sock) and not self._pending:
+            self._flush(sock)
+            return
         sent = self._send(sock, self._pending)
         if not self._over:
             del self._pending[:sent]
             self._mirrors.pending -= sent
             self._settle(sock)
 
-    def _send(self, sock: socket.socket, chunk: memoryview | bytearray) -> int:
+    def _flush(self, sock: Stream) -> None:
+        """TLS has enciphered all there is, its goodbye perhaps among it."""
+        assert isinstance(sock, SecureSocket)
+        try:
+            if sock.flush():
+                self._settle(sock)
+        except OSError as error:
+            self._fail(reason_of(error))
+
+    def _send(self, sock: Stream, chunk: memoryview | bytearray) -> int:
         try:
             return sock.send(chunk)
         except BlockingIOError:
@@ -217,7 +239,7 @@ class TcpMirror:
             self._fail(reason_of(error))
             return 0
 
-    def _on_readable(self, sock: socket.socket) -> None:
+    def _on_readable(self, sock: Stream) -> None:
         """Throw the answer away."""
         try:
             count = sock.recv_into(self._mirrors.chunk)
@@ -270,6 +292,11 @@ class TcpMirror:
         if sock is not None:
             mirrors.poller.forget(sock.fileno())
             sock.close()
+
+
+def unsent(sock: Stream | None) -> bool:
+    """Whether TLS holds bytes that the kernel has not taken."""
+    return isinstance(sock, SecureSocket) and sock.unsent > 0
 
 
 def reason_of(error: OSError) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamlb.proxy.bypass import ENDLESS, open_bypass
+from streamlb.proxy.bypass import ENDLESS, bypass
 from streamlb.proxy.plain_pump import BULK, LARGE
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ class Tunnel:
         self._forwarder.on_progress()
         if self._large_up >= BULK:
             self._large_up = 0
-            self._client.upload = upstream.upload = open_bypass(self._loop, self._client, upstream, ENDLESS)
-            if upstream.upload is not None:
-                upstream.upload.start()
+            bypass(self._loop, self._client, upstream, ENDLESS)
 
     def on_client_end(self) -> None:
         """The client has shut its side; the server may still talk."""
@@ -81,9 +79,7 @@ class Tunnel:
         upstream = self._upstream
         if self._large_down >= BULK and upstream is not None:
             self._large_down = 0
-            upstream.download = open_bypass(self._loop, upstream, self._client, ENDLESS)
-            if upstream.download is not None:
-                upstream.download.start()
+            bypass(self._loop, upstream, self._client, ENDLESS)
 
     def on_server_end(self) -> None:
         """The server has shut its side; the client may still talk."""

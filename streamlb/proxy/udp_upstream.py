@@ -290,7 +290,11 @@ class UdpUpstream:
         except BlockingIOError:
             self.on_busy()
         except OSError as error:
-            self.on_failed(error)
+            if error.errno in ABSENT:
+                # The datagram before this one found out; both are lost, and the next one goes elsewhere.
+                self.on_refused(flow)
+            else:
+                self.on_failed(error)
 
     # --- names ---
 

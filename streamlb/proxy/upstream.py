@@ -18,6 +18,7 @@ from streamlb.wire.http1 import MAX_HEAD, find_flaw, read_response
 
 if TYPE_CHECKING:
     from streamlb.proxy.bypass import Bypass
+    from streamlb.proxy.introducing import Ends
     from streamlb.proxy.pool import Dialling, Pool
     from streamlb.wire.message import ResponseHead
 
@@ -29,6 +30,10 @@ CLOSE_TIMEOUT: Final = 60.0
 
 class Owner(Protocol):
     """Whoever sent a request over an `Upstream` and gets its answer; called synchronously, must not raise."""
+
+    @property
+    def ends(self) -> Ends:
+        """What a server is told that wants to know who the client is; asked of nobody else."""
 
     def on_connected(self, upstream: Upstream) -> None: ...
     def on_dial_failed(self, error: UpstreamError) -> None: ...
@@ -51,7 +56,8 @@ class Upstream(asyncio.Protocol):
 
     reused: has served an exchange before this one, and nothing of the next answer was heard yet.
     spoiled: must not be used again. full: the server takes in less than is sent to it.
-    download, upload: the way past the transports, of what the server says, and of what it is told. held: the answer is
+    ends: what the server was told about the client; only the same client may use the connection again.
+    outflow, inflow: the way past the transports, of what the server says, and of what it is told. held: the answer is
     not to be read, its receiver has no room.
     """
 
@@ -65,16 +71,17 @@ class Upstream(asyncio.Protocol):
         "_tunnel",
         "_unchunk",
         "copies",
-        "download",
         "due_at",
+        "ends",
         "full",
         "held",
+        "inflow",
+        "outflow",
         "owner",
         "pool",
         "reused",
         "spoiled",
         "transport",
-        "upload",
     )
 
     def __init__(self, pool: Pool, dialling: Dialling | None = None) -> None:
@@ -82,13 +89,14 @@ class Upstream(asyncio.Protocol):
         self.pool = pool
         self._dialling = dialling
         self.transport = cast("asyncio.Transport", None)
+        self.ends: Ends = (None, None)
         self.reused = False
         self.spoiled = False
         self.full = False
         self.held = False
         self.copies = False
-        self.download: Bypass | None = None
-        self.upload: Bypass | None = None
+        self.outflow: Bypass | None = None
+        self.inflow: Bypass | None = None
         self.due_at = NEVER
         self._raw_head = b""
         self._head = cast("ResponseHead", None)
@@ -122,10 +130,10 @@ class Upstream(asyncio.Protocol):
         """The owner is done with this connection, and nobody else may have it."""
         self.owner = None
         self.pool.forget(self)
-        if self.download is not None:
-            self.download.stop()
-            self.download = None
-        self._end_upload()
+        if self.outflow is not None:
+            self.outflow.stop()
+        if self.inflow is not None:
+            self.inflow.hand_back(flush=self._tunnel)
         if self._tunnel:
             self.due_at = self.pool.clock.after(CLOSE_TIMEOUT)
             self.transport.close()
@@ -190,8 +198,8 @@ class Upstream(asyncio.Protocol):
         self.full = False
         if self.owner is not None:
             self.owner.on_upstream_room()
-        if self.upload is not None:
-            self.upload.on_room()
+        if self.inflow is not None:
+            self.inflow.on_room()
 
     # --- back pressure, and the way past the transport -----------------------------------------------------------
 
@@ -204,9 +212,7 @@ class Upstream(asyncio.Protocol):
     def let_go(self) -> None:
         """There is room again."""
         self.held = False
-        if self.download is not None:
-            self.download.on_room()
-        elif not self.transport.is_closing():
+        if self.outflow is None and not self.transport.is_closing():
             self.transport.resume_reading()
 
     @property
@@ -226,7 +232,6 @@ class Upstream(asyncio.Protocol):
             owner.on_answer_body(self, b"", False)
 
     def on_bypass_end(self, error: OSError | None) -> None:
-        self.download = None
         if error is not None:
             self._lost(UpstreamError(502, reason_of(error) or "connection reset"))
             self.transport.abort()
@@ -242,18 +247,14 @@ class Upstream(asyncio.Protocol):
             self._lost(UpstreamError(502, "connection reset"))
             self.transport.abort()
 
-    def _end_upload(self) -> None:
-        upload, self.upload = self.upload, None
-        if upload is not None:
-            upload.hand_back(flush=self._tunnel)
-
     # --- reading answers ---------------------------------------------------------------------------------------
 
     def _lost(self, error: UpstreamError | None) -> None:
-        if self.download is not None:
+        if self.outflow is not None:
             self.spoiled = True
-            self.download.hand_back()  # What was read still arrives, and may be all there was to come.
-        self._end_upload()
+            self.outflow.hand_back()  # What was read still arrives, and may be all there was to come.
+        if self.inflow is not None:
+            self.inflow.hand_back(flush=False)
         owner, self.owner = self.owner, None
         if owner is not None:
             self.spoiled = True

@@ -6,7 +6,7 @@ Built by `build.py`, read once per connection. Specified in docs/reference.md ("
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from streamlb.config.tls import ClientTls
 from streamlb.runtime.limits import ANY_TIME
@@ -14,6 +14,10 @@ from streamlb.runtime.limits import ANY_TIME
 if TYPE_CHECKING:
     from streamlb.config.model import LoadBalancer
     from streamlb.config.static import TcpServersTransport
+
+
+DEFAULT_KEEP_ALIVE: Final = 15.0
+"""Seconds that 0 stands for, as in Traefik."""
 
 
 class Reach(NamedTuple):
@@ -26,7 +30,7 @@ class Reach(NamedTuple):
     """
 
     dial: float = 30.0
-    keep_alive: float = 15.0
+    keep_alive: float = DEFAULT_KEEP_ALIVE
     half_closed: float = ANY_TIME
     idle: float = ANY_TIME
     proxy_version: int = 0
@@ -41,7 +45,7 @@ def reach_of(transport: TcpServersTransport, balancer: LoadBalancer) -> Reach:
     proxy = balancer.proxy_protocol or transport.proxy_protocol
     return Reach(
         dial=transport.dial_timeout,
-        keep_alive=transport.dial_keep_alive,
+        keep_alive=transport.dial_keep_alive or DEFAULT_KEEP_ALIVE,
         half_closed=half_closed if half_closed >= 0 else ANY_TIME,
         idle=balancer.idle_timeout or ANY_TIME,
         proxy_version=proxy.version if proxy is not None else 0,

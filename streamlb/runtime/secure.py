@@ -48,6 +48,10 @@ class SecurePlan:
         found = self._by_host.get(host)
         return found if found is not None else self._by_host.get(wildcard_of(host), self._elsewhere)
 
+    def disputed(self, route: Route) -> bytes | None:
+        """A host for which a router's options did not prevail, empty for "any"; None if there is none."""
+        return next((host for host in sorted(_hosts(route)) if self._of(host) != options_named_by(route)), None)
+
     def _of(self, key: bytes) -> str:
         return self._by_host.get(key, self._elsewhere)
 

@@ -8,6 +8,7 @@ RFC 8446 sections 4.1.2 and 5.1, RFC 6066 section 3 (server names), RFC 7301 sec
 from __future__ import annotations
 
 import re
+import struct
 from typing import Final, NamedTuple
 
 from streamlb.wire.preamble import Incomplete, Malformed
@@ -31,8 +32,10 @@ ILLEGAL_PARAMETER: Final = 47
 DECODE_ERROR: Final = 50
 PROTOCOL_VERSION: Final = 70
 
+SHORT: Final = "a ClientHello shorter than it says"
 MAX_NAME: Final = 255
 _name = re.compile(rb"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*+\.?").fullmatch
+_extension = struct.Struct("!HH").unpack_from
 
 
 class ClientHello(NamedTuple):
@@ -67,6 +70,11 @@ def read_client_hello(data: bytes | memoryview) -> ClientHello | Incomplete | No
         # Whatever the minor version says is of no importance (RFC 8446 section 5.1).
         return NotTls()
     try:
+        if size > 9 and data[5] == CLIENT_HELLO:
+            # Nearly always all of it is there, in one record.
+            record, length = data[3] << 8 | data[4], data[6] << 16 | data[7] << 8 | data[8]
+            if 0 < length <= min(record - 4, size - 9, MAX_HELLO) and record <= MAX_RECORD:
+                return _hello(data[9 : 9 + length])
         message = _message(data)
         return message if isinstance(message, Incomplete) else _hello(message)
     except _Fault as fault:
@@ -138,9 +146,6 @@ class _Reader:
     def __bool__(self) -> bool:
         return self._at < len(self._data)
 
-    def skip(self, count: int) -> None:
-        self._at += count
-
     def number(self, width: int) -> int:
         """The next `width` bytes as a number."""
         return int.from_bytes(self._take(width), "big")
@@ -152,44 +157,69 @@ class _Reader:
     def _take(self, count: int) -> memoryview:
         start, self._at = self._at, self._at + count
         if self._at > len(self._data):
-            raise _Fault("a ClientHello shorter than it says")
+            raise _Fault(SHORT)
         return self._data[start : self._at]
 
 
 def _hello(message: memoryview) -> ClientHello:
-    reader = _Reader(message)
-    if reader.number(2) >> 8 != 3:
+    try:
+        return _walk(message.tobytes())
+    except (IndexError, struct.error):
+        raise _Fault(SHORT) from None
+
+
+def _walk(data: bytes) -> ClientHello:
+    """Over the fields that say nothing to us, to the extensions. Hot: every connection over TLS comes by."""
+    size = len(data)
+    if size < 2:
+        raise _Fault(SHORT)
+    if data[0] != 3:
         raise _Fault("a version that is not of TLS", PROTOCOL_VERSION)
-    reader.skip(32)
-    if len(reader.vector(1)) > 32:
+    length = data[34]
+    at = 35 + length
+    if at > size:
+        raise _Fault(SHORT)
+    if length > 32:
         raise _Fault("a session of more than 32 bytes")
-    suites = reader.vector(2)
-    if not suites or len(suites) % 2:
+    length = data[at] << 8 | data[at + 1]
+    at += 2 + length
+    if at > size:
+        raise _Fault(SHORT)
+    if not length or length % 2:
         raise _Fault("no whole cipher suites")
-    if not reader.vector(1):
+    length = data[at]
+    at += 1 + length
+    if at > size:
+        raise _Fault(SHORT)
+    if not length:
         raise _Fault("no compression methods")
-    if not reader:
+    if at == size:
         return ClientHello(b"", ())
-    extensions = reader.vector(2)
-    if reader:
+    end = at + 2 + (data[at] << 8 | data[at + 1])
+    if end > size:
+        raise _Fault(SHORT)
+    if end < size:
         raise _Fault("a ClientHello longer than it says")
-    return _extensions(_Reader(extensions))
+    return _extensions(data, at + 2)
 
 
-def _extensions(reader: _Reader) -> ClientHello:
+def _extensions(data: bytes, at: int) -> ClientHello:
     name = b""
     protocols: tuple[bytes, ...] = ()
     seen = set()
-    while reader:
-        kind = reader.number(2)
-        content = reader.vector(2)
+    size = len(data)
+    while at < size:
+        kind, length = _extension(data, at)
+        at += 4 + length
+        if at > size:
+            raise _Fault(SHORT)
         if kind in seen:
             raise _Fault("an extension that comes twice", ILLEGAL_PARAMETER)
         seen.add(kind)
         if kind == SERVER_NAME:
-            name = _server_name(content)
+            name = _server_name(memoryview(data)[at - length : at])
         elif kind == ALPN:
-            protocols = _protocols(content)
+            protocols = _protocols(memoryview(data)[at - length : at])
     return ClientHello(name, protocols)
 
 

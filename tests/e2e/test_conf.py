@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.http import Client
 from tests.support.ports import free_port
-from tests.support.programs import ROOT, running_streamlb, running_whoami
+from tests.support.programs import ROOT, curl, running_streamlb, running_whoami
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SERVERS = {"8081": "http", "8082": "http", "9081": "tcp", "9082": "tcp"}
 ALWAYS_V1 = {"failover.yaml", "mirror.yaml", "kubernetes-mirror.yaml"}
-CONFS = sorted(path.name for path in (ROOT / "conf").glob("*.yaml"))
+OTHERS = {"tls.yaml", "passthrough.yaml", "proxy-protocol.yaml"}
+"""Those whose entry points want more than a request; each has a test of its own."""
+CONFS = sorted(path.name for path in (ROOT / "conf").glob("*.yaml") if path.name not in OTHERS)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def ports() -> Iterator[dict[str, int]]:
 def moved(name: str, ports: dict[str, int]) -> tuple[str, dict[str, int]]:
     """The example with its ports replaced, and the entry points' new ports."""
     text = (ROOT / "conf" / name).read_text().replace("paths: [kubernetes", f"paths: [{ROOT}/conf/kubernetes")
-    entries = {"8000": free_port(), "9000": free_port("both")}
+    entries = {"8000": free_port(), "8443": free_port(), "9000": free_port("both")}
     udp_at = re.search(r"^udp:", text, re.MULTILINE)
     end_of_tcp = udp_at.start() if udp_at else len(text)
 
@@ -74,6 +77,31 @@ def test_the_example_runs(name: str, ports: dict[str, int]) -> None:
                 sock.settimeout(5)
                 sock.sendto(b"hello", ("127.0.0.1", entries["9000"]))
                 assert sock.recv(100) == b"v1: hello"
+
+
+def test_https_with_a_certificate_of_our_own(ports: dict[str, int]) -> None:
+    text, entries = moved("tls.yaml", ports)
+    with running_streamlb(text):
+        assert curl("-kL", f"http://127.0.0.1:{entries['8000']}/").stdout == "v1\n"
+        assert curl("-k", f"https://127.0.0.1:{entries['8443']}/").stdout == "v1\n"
+
+
+def test_what_is_not_passed_through_ends_here(ports: dict[str, int]) -> None:
+    text, entries = moved("passthrough.yaml", ports)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with running_streamlb(text), socket.create_connection(("127.0.0.1", entries["9000"]), 5) as raw:
+        with context.wrap_socket(raw, server_hostname="other.example.com") as sock:
+            sock.sendall(b"hello\n")
+            assert sock.recv(100) == b"v1: hello\n"
+
+
+def test_behind_another_proxy(ports: dict[str, int]) -> None:
+    text, entries = moved("proxy-protocol.yaml", ports)
+    with running_streamlb(text):
+        for more in ((), ("--haproxy-protocol",)):
+            assert curl(*more, f"http://127.0.0.1:{entries['8000']}/").stdout == "v1\n"
 
 
 def test_the_sticky_examples_accept_the_cookies_of_the_tutorial(ports: dict[str, int]) -> None:

@@ -95,7 +95,7 @@ NGINX_BEHIND = """server {{
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("peer", ["haproxy", "nginx"])
-@pytest.mark.parametrize("protocol", ["tcp"])
+@pytest.mark.parametrize("protocol", ["tcp", "http"])
 def test_servers_are_told_who_the_client_is(protocol: str, peer: str, version: int) -> None:
     port, address = entry_point()
     server = free_port()
@@ -117,6 +117,34 @@ entryPoints: {{in: {{address: "{address}"}}}}
             with connect(port, client) as sock:
                 sock.sendall(GET)
                 assert everything(sock).endswith(f"\r\n\r\n{client} 1 {port}".encode())
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("protocol", ["tcp", "http"])
+def test_our_health_checks_are_understood(protocol: str, version: int) -> None:
+    """nginx and HAProxy refuse who comes without a header; a check that sends none would take them out."""
+    _, address = entry_point()
+    one, two = free_port(), free_port()
+    rule, field = ("HostSNI(`*`)", "address: '") if protocol == "tcp" else ("PathPrefix(`/`)", "url: 'http://")
+    asked = "GET / HTTP/1.0\\r\\n\\r\\n"
+    said = f'send: "{asked}", expect: "HTTP/1."' if protocol == "tcp" else "path: /"
+    servers = ", ".join(f"{{{field}127.0.0.1:{each}'}}" for each in (one, two))
+    text = f"""
+entryPoints: {{in: {{address: "{address}"}}}}
+{protocol}:
+  routers: {{all: {{rule: "{rule}", service: app}}}}
+  services:
+    app:
+      loadBalancer:
+        serversTransport: told
+        healthCheck: {{interval: 100ms, initialState: down, {said}}}
+        servers: [{servers}]
+  serversTransports: {{told: {{proxyProtocol: {{version: {version}}}}}}}
+"""
+    haproxy, nginx = HAPROXY_BEHIND.format(port=one), NGINX_BEHIND.format(port=two)
+    with running_haproxy(one, haproxy, "http"), running_nginx(two, nginx), running_streamlb(text) as proxy:
+        until(lambda: "2 of 2 servers up" in proxy.log())
+        assert "is down" not in proxy.log()
 
 
 def test_the_client_s_address_goes_through_two_of_us() -> None:

@@ -45,11 +45,11 @@ class Authority:
         self._count = 0
         self.pair = self._self_signed("ca", "basicConstraints=critical,CA:TRUE")
 
-    def certificate(self, *names: str, days: int = 30) -> Pair:
+    def certificate(self, *names: str, days: int = 30, kind: str = "ec") -> Pair:
         """A certificate for host names or addresses, signed by this authority; `days` -1: expired yesterday."""
         pair = self._pair()
         request = pair.key.with_suffix(".csr")
-        _openssl(*_request(pair), "-out", request, "-addext", _names(names))
+        _openssl(*_request(pair, kind), "-out", request, "-addext", _names(names))
         signer = ["-CA", self.pair.certificate, "-CAkey", self.pair.key, "-days", str(days)]
         _openssl("x509", "-req", "-in", request, "-out", pair.certificate, "-copy_extensions", "copy", *signer)
         return pair
@@ -73,9 +73,9 @@ def _openssl(*command: str | Path) -> None:
     subprocess.run([need("openssl"), *command], check=True, capture_output=True, timeout=20)
 
 
-def _request(pair: Pair) -> list[str | Path]:
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    return ["req", *curve, "-subj", f"/CN=streamlb test {pair.key.stem}", "-keyout", pair.key]
+def _request(pair: Pair, kind: str = "ec") -> list[str | Path]:
+    key = ["rsa:2048"] if kind == "rsa" else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    return ["req", "-newkey", *key, "-nodes", "-subj", f"/CN=streamlb test {pair.key.stem}", "-keyout", pair.key]
 
 
 def _names(names: tuple[str, ...]) -> str:

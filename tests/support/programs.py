@@ -123,6 +123,16 @@ def alive(pid: int) -> bool:
         return False
 
 
+def descriptors(pid: int) -> int:
+    """How many a process has."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def resident(pid: int) -> int:
+    """Memory of a process, in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
 @contextlib.contextmanager
 def running(
     command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, name: str = ""

@@ -141,12 +141,12 @@ class Choice:
 def world_of(service: Any, *, dial_timeout: float = 5.0, gates: Gates | None = None, **reach: Any) -> Any:
     """A world with one entry point, `t`, whose only TCP route leads to `service`; None for no route.
 
-    reach: fields of `Reach`, for every server.
+    reach: fields of `Reach`, for every server that has none of its own.
     """
     route = SimpleNamespace(name="everybody", service=service, gates=gates)
     tcp = SimpleNamespace(route=lambda _client: route if service is not None else None)
     for server in _servers(service):
-        server.limits = Reach(dial=dial_timeout, **reach)
+        server.limits = server.limits or Reach(dial=dial_timeout, **reach)
     return SimpleNamespace(runtime=SimpleNamespace(entry_points={"t": SimpleNamespace(tcp=tcp, http=None)}))
 
 

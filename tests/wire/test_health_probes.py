@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from streamlb.config.model import HealthCheck
 from streamlb.config.static import ServersTransport
+from streamlb.config.tls import ClientTls
 from streamlb.health.checks import Check, Result
 from streamlb.health.connect import MAX_LOOKUPS, resolve
 from streamlb.health.prober import probe
 from streamlb.net.resolve import Resolver
-from tests.support.certificates import authority, secure_recording
+from tests.support.certificates import authority, local_pair, secure_recording
 from tests.support.engine import full_backlog
 from tests.support.http import After, ok, recording
 from tests.support.loops import no_descriptor_leak, on_both_loops
 from tests.support.ports import free_port
+from tests.support.until import until_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -255,16 +259,23 @@ async def test_a_probe_that_is_cancelled_leaves_nothing_behind() -> None:
 
 
 @contextlib.asynccontextmanager
-async def tcp_server(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> AsyncIterator[int]:
+async def tcp_server(
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any], context: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    talking: set[object] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talking.add(reader)
         # uvloop's way to say that the prober has heard enough is a RuntimeError.
         with contextlib.suppress(ConnectionError, RuntimeError):
             await talk(reader, writer)
             writer.close()
+        talking.discard(reader)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     try:
         yield server.sockets[0].getsockname()[1]
+        await until_async(lambda: not talking)
     finally:
         server.close()
 
@@ -312,6 +323,68 @@ async def test_tcp(talk: Any, options: dict[str, Any], good: bool, reason: str) 
     async with tcp_server(talk) as port:
         async with no_descriptor_leak():
             assert await probe(check(port, "tcp", **options)) == Result(good, reason)
+
+
+@pytest.mark.parametrize(("version", "header"), [(1, b"PROXY UNKNOWN\r\n"), (2, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0")])
+@on_both_loops
+async def test_a_server_that_wants_to_know_who_asks(version: int, header: bytes) -> None:
+    """Who probes speaks for himself."""
+
+    async def proxied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.readexactly(len(header) + 6) == header + b"PING\r\n":
+            writer.write(b"+PONG")
+        await reader.read()
+
+    async with tcp_server(proxied) as port, no_descriptor_leak():
+        made = replace(check(port, "tcp", send="PING\r\n", expect="+PONG"), proxy_version=version)
+        assert await probe(made) == Result(True, "answers as expected")
+
+
+@on_both_loops
+async def test_an_http_server_that_wants_to_know_who_asks() -> None:
+    header = b"PROXY UNKNOWN\r\n"
+
+    async def proxied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.readexactly(len(header)) == header:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+
+    async with tcp_server(proxied) as port, no_descriptor_leak():
+        assert (await probe(replace(check(port), proxy_version=1))).good
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("localhost", {"expect": "+PONG", "send": "PING\r\n"}, "answers as expected"),
+        ("other.example.com", {}, "certificate verify failed: Hostname mismatch"),
+    ],
+)
+@on_both_loops
+async def test_tcp_over_tls(name: str, options: dict[str, Any], reason: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(local_pair().certificate, local_pair().key)
+    async with tcp_server(redis, context) as port:
+        made = check(port, "tcp", **options)
+        tls = ClientTls(root_cas=[authority().pair.text])
+        result = await probe(replace(made, name=name, tls=tls))
+        assert result.reason.startswith(reason)
+        assert result.good is (name == "localhost")
+
+
+@on_both_loops
+async def test_a_handshake_may_be_enough() -> None:
+    with secure_recording() as origin:
+        made = replace(check(origin.port, "tcp"), name="localhost", tls=ClientTls(root_cas=[authority().pair.text]))
+        async with no_descriptor_leak():
+            assert await probe(made) == Result(True, "accepts connections")
+
+
+@on_both_loops
+async def test_tcp_over_tls_with_who_does_not_speak_it() -> None:
+    async with tcp_server(broken) as port:
+        made = replace(check(port, "tcp"), name="localhost", tls=ClientTls())
+        assert await probe(made) == Result(False, "the server does not speak TLS")
 
 
 # --- UDP ---------------------------------------------------------------------------------------------------------

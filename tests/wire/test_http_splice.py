@@ -15,7 +15,7 @@ import pytest
 
 import streamlb.net.splice as splice_module
 from streamlb.config.static import ForwardingTimeouts, ServersTransport
-from streamlb.net.poller import poller_of
+from streamlb.net.poller import Poller, poller_of
 from streamlb.net.splice import Pipe
 from streamlb.proxy.bypass import MIN_BODY
 from streamlb.proxy.downstream import Downstream
@@ -73,8 +73,8 @@ class Stage:
     @property
     def bypasses(self) -> int:
         """Directions that are spliced at this moment."""
-        downs = [each.download for each in self.engine.watched if isinstance(each, Upstream)]
-        ups = [each.upload for each in self.engine.watched if isinstance(each, Downstream)]
+        downs = [each.outflow for each in self.engine.watched if isinstance(each, Upstream)]
+        ups = [each.outflow for each in self.engine.watched if isinstance(each, Downstream)]
         return len([each for each in (*downs, *ups) if each is not None])
 
     async def connect(self, receive_buffer: int = 0) -> Peer:
@@ -341,10 +341,10 @@ async def test_a_reader_that_stops_holds_at_most_a_pipe_and_is_cut(monkeypatch: 
     async with stage(monkeypatch, entry=patience(write_timeout=0.4)) as here:
         client, server = await here.asked()
         sending = asyncio.gather(server.send(answer(LARGE) + BODY))
-        await until_async(lambda: any(isinstance(each, Upstream) and each.download for each in here.engine.watched))
+        await until_async(lambda: any(isinstance(each, Upstream) and each.outflow for each in here.engine.watched))
         (upstream,) = [each for each in here.engine.watched if isinstance(each, Upstream)]
-        await until_async(lambda: upstream.download and upstream.download.held)
-        assert upstream.download.held <= MIB
+        await until_async(lambda: upstream.outflow and upstream.outflow.held)
+        assert upstream.outflow.held <= MIB
         assert upstream.transport.get_write_buffer_size() == 0
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             await sending
@@ -355,7 +355,7 @@ async def test_a_reader_that_stops_holds_at_most_a_pipe_and_is_cut(monkeypatch: 
 @on_both_loops
 async def test_a_slow_reader_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     size = 8 * MIB
-    async with stage(monkeypatch, entry=patience(write_timeout=0.3)) as here:
+    async with stage(monkeypatch, entry=patience(write_timeout=1.2)) as here:
         client = await here.connect(receive_buffer=64 * KIB)
         await client.send(GET)
         server = await here.origin.accept()
@@ -363,8 +363,8 @@ async def test_a_slow_reader_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None
         sending = asyncio.gather(server.send(answer(size) + noise(size)))
         await head_of(client)
         body = b""
-        for _ in range(12):
-            body += await client.recv(20 * KIB)
+        for _ in range(16):
+            body += await client.recv(100 * KIB)
             await asyncio.sleep(0.1)
         body += await client.read(size - len(body))
         assert body == noise(size)
@@ -385,12 +385,12 @@ async def test_a_client_that_stops_uploading(monkeypatch: pytest.MonkeyPatch) ->
 
 @on_both_loops
 async def test_a_client_that_uploads_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with stage(monkeypatch, entry=patience(read_timeout=0.3)) as here:
+    async with stage(monkeypatch, entry=patience(read_timeout=1.2)) as here:
         client, server = await here.asked(post(3 * MIB))
         for _ in range(12):
             await client.send(noise(256 * KIB))
             assert await server.read(256 * KIB) == noise(256 * KIB)
-            await asyncio.sleep(0.08)
+            await asyncio.sleep(0.15)
         await server.send(OK)
         assert await client.read(len(OK)) == OK
 
@@ -498,6 +498,20 @@ async def test_no_descriptors_no_splicing(monkeypatch: pytest.MonkeyPatch) -> No
     async with stage(monkeypatch) as here:
         await deliver(here)
         assert not here.moved
+
+
+@on_both_loops
+async def test_a_kernel_that_watches_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    add, calls = Poller.add, iter(range(1 << 30))
+
+    def refuse(poller: Poller, fd: int, events: int, on_ready: Callable[[int], object]) -> None:
+        if next(calls) % 2:
+            raise OSError(errno.ENOSPC, "no more")
+        add(poller, fd, events, on_ready)
+
+    monkeypatch.setattr(Poller, "add", refuse)
+    async with stage(monkeypatch) as here:
+        await deliver(here)
 
 
 @on_both_loops

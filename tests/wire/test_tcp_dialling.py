@@ -22,7 +22,8 @@ from streamlb.wire.opening import SSL_REQUEST
 from streamlb.wire.proxy_protocol import SHORTEST_V1
 from tests.support.certificates import authority, local_pair
 from tests.support.loops import no_descriptor_leak, on_both_loops
-from tests.support.tcp import HOST, Origin, origins, refusing_port
+from tests.support.tcp import HOST, Choice, Origin, origins, proxying, refusing_port
+from tests.support.until import until_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,6 +70,8 @@ def _served(context: ssl.SSLContext, before: Callable[[socket.socket], None]) ->
                     heard.append(secure.getpeercert())
                     secure.sendall(b"good day")
                     heard.append(secure.recv(100))
+                    with contextlib.suppress(OSError):
+                        secure.unwrap()
         except OSError as error:
             heard.append(error)
 
@@ -270,3 +273,49 @@ async def test_who_loses_interest_hears_nothing(asks_postgres: bool) -> None:
             attempt.cancel()
             assert await peer.was_reset() in (True, False)
             assert not heard
+
+
+# --- in a conversation ---
+
+
+@on_both_loops
+async def test_a_server_that_cannot_shake_hands_is_passed_over() -> None:
+    async with no_descriptor_leak():
+        with origins() as plain, served(context_for()) as (port, _):
+            wrong = server_at(port, "other.example.com", tls=trusting())
+            async with proxying(Choice(wrong, plain.server())) as proxy:
+                client = await proxy.connect()
+                await client.send(b"hello")
+                upstream = await plain.accept()
+                assert await upstream.recv() == b"hello"
+                assert (wrong.state.failures, wrong.state.active) == (1, 0)
+
+
+@on_both_loops
+async def test_a_client_that_leaves_during_the_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamlb.proxy.tcp_conversation.PATIENCE", 0.0)
+    async with no_descriptor_leak():
+        with origins() as origin:
+            server = server_at(origin.port, tls=trusting())
+            async with proxying(server) as proxy:
+                client = await proxy.connect()
+                upstream = await origin.accept()
+                assert (await upstream.recv())[0] == 0x16
+                client.reset()
+                await until_async(lambda: not proxy.live)
+                assert server.state.active == 0
+                assert await upstream.was_reset() in (True, False)
+
+
+@on_both_loops
+async def test_bytes_and_ends_pass_between_a_plain_client_and_a_secure_server() -> None:
+    async with no_descriptor_leak():
+        with served(context_for()) as (port, heard):
+            async with proxying(server_at(port, tls=trusting())) as proxy:
+                client = await proxy.connect()
+                assert await client.read(8) == b"good day"
+                await client.send(b"thank you")
+                assert await client.recv() == b""
+                client.end()
+                await until_async(lambda: not proxy.live)
+        assert heard[-1] == b"thank you"

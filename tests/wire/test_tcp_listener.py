@@ -89,9 +89,9 @@ async def test_without_descriptors_it_waits_and_goes_on(caplog: pytest.LogCaptur
             assert 1 <= calls <= 5
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        await until_async(lambda: len(door.accepted) == 5, 1.0)
+        await until_async(lambda: len(door.accepted) == 5)
         door.knock()
-        await until_async(lambda: len(door.accepted) == 6, 1.0)
+        await until_async(lambda: len(door.accepted) == 6)
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == ["cannot accept connections for now: Too many open files; trying again"]
 

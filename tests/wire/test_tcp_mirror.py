@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import streamlb.proxy.tcp_mirror as mirror_module
 from streamlb.balance.selection import Server
+from streamlb.config.tls import ClientTls
+from streamlb.runtime.reach import Reach
+from tests.support.certificates import authority, local_pair, secure_recording
 from tests.support.loops import no_descriptor_leak, on_both_loops
 from tests.support.tcp import HOST, Choice, Origin, Peer, origins, proxying, refusing_port
 from tests.support.until import until_async
@@ -304,3 +308,53 @@ async def test_two_mirrors_and_one_of_them_slow() -> None:
                 assert got == piece
                 assert copied == piece
             assert {mirror.name for mirror in proxy.entry.mirrors.copies} == {"good"}
+
+
+# --- mirrors that want TLS ---------------------------------------------------------------------------------------
+
+
+def securely(origin_port: int) -> Server:
+    tls = ClientTls(root_cas=[authority().pair.text])
+    return Server("shadow", HOST, origin_port, service="app", tls_name="localhost", limits=Reach(dial=5.0, tls=tls))
+
+
+@on_both_loops
+async def test_a_mirror_that_wants_tls_hears_everything() -> None:
+    data = noise(5 * MIB, b"tls")[: 5 * MIB]
+    heard: list[bytes] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"I was never asked" * 1000)
+        await asyncio.sleep(0.2)  # Something piles up meanwhile.
+        heard.append(await reader.read())
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(local_pair().certificate, local_pair().key)
+    shadow = await asyncio.start_server(take, HOST, 0, ssl=context)
+    with origins() as main:
+        mirror = securely(shadow.sockets[0].getsockname()[1])
+        async with proxying(Choice(main.server(), mirrors={"shadow": mirror})) as proxy:
+            client = await proxy.connect()
+            upstream = await main.accept()
+            for at in range(0, len(data), MIB // 2):
+                piece = data[at : at + MIB // 2]
+                await asyncio.gather(client.send(piece), upstream.read(len(piece)))
+                await asyncio.sleep(0.05)
+            client.end()
+            assert await upstream.recv() == b""
+            upstream.end()
+            await until_async(lambda: bool(heard))
+            assert heard == [data]
+            await until_async(lambda: not proxy.entry.mirrors.copies)
+            assert (proxy.entry.mirrors.sent, proxy.entry.mirrors.dropped) == (1, 0)
+    shadow.close()
+
+
+@on_both_loops
+async def test_a_mirror_that_shows_a_wrong_certificate_is_nobody_s_trouble() -> None:
+    with origins() as main, secure_recording(authority().certificate("other.example.com")) as shadow:
+        service = Choice(main.server(), mirrors={"shadow": securely(shadow.port)})
+        async with proxying(service) as proxy:
+            await converse(proxy, main, MIB)
+            await until_async(lambda: proxy.entry.mirrors.dropped == 1)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from streamlb.net.dial import dial
-from streamlb.proxy.tcp_dialling import introduce
+from streamlb.proxy.introducing import introduce
 from streamlb.runtime.gates import AllowList, Gates, InFlight
 from streamlb.runtime.limits import ANY_TIME
 from streamlb.wire.proxy_protocol import Header, read_header
@@ -96,7 +96,7 @@ async def test_a_header_that_cannot_be_sent_is_a_failed_dial() -> None:
     ours, theirs = socket.socketpair()
     theirs.close()
     with ours:
-        error = introduce(ours, 2, CLIENT, DESTINATION)
+        error = introduce(ours, 2, (CLIENT, DESTINATION))
     assert error is not None
     assert error.reason == "the PROXY header could not be sent"
 

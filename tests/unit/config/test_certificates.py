@@ -17,18 +17,24 @@ if TYPE_CHECKING:
     from streamlb.config.tls import TlsOptions
 
 PEM = "-----BEGIN CERTIFICATE-----\nxxx\n-----END CERTIFICATE-----\n"
+OLD = PEM.replace("xxx", "old")
 KEY = "-----BEGIN PRIVATE KEY-----\nxxx\n-----END PRIVATE KEY-----\n"
 
 
 def load(folder: Path, tls: str, rest: str = "") -> Loaded:
-    def refuse_curves(options: TlsOptions) -> list[tuple[tuple[str | int, ...], str]]:
-        return [(("curvePreferences", 0), "no such curve")] if options.curve_preferences else []
+    def refuse_curves(options: TlsOptions) -> list[tuple[tuple[str | int, ...], str, str]]:
+        return [(("curvePreferences", 0), "no such curve", "another")] if options.curve_preferences else []
 
     path = folder / "lb.yaml"
     path.write_text(f"{WEB}tls: {{{tls}}}\n{rest}")
-    for name, text in (("c.pem", PEM), ("k.pem", KEY), ("ca.pem", PEM)):
+    for name, text in (("c.pem", PEM), ("k.pem", KEY), ("ca.pem", PEM), ("old.pem", OLD)):
         (folder / name).write_text(text)
-    return check.load(path, describe=lambda chain: ([chain[5:10]], 7.0), check_tls_options=refuse_curves)
+    return check.load(
+        path,
+        describe=lambda chain: ([chain[5:10]], 7.0),
+        remark=lambda chain: [("it is old", "renew it")] if chain == OLD else [],
+        check_tls_options=refuse_curves,
+    )
 
 
 def faults(folder: Path, tls: str, rest: str = "") -> list[str]:
@@ -67,8 +73,43 @@ def test_what_cannot_be(tmp_path: Path) -> None:
         "2:33 tls.options.o.minVersion | minVersion VersionTLS13 is above maxVersion VersionTLS12 | "
     ]
     assert faults(tmp_path, "options: {o: {curvePreferences: [X]}}") == [
-        "2:40 tls.options.o.curvePreferences[0] | no such curve | "
+        "2:40 tls.options.o.curvePreferences[0] | no such curve | another"
     ]
+
+
+def test_protocols_have_names(tmp_path: Path) -> None:
+    assert faults(tmp_path, "options: {o: {alpnProtocols: [h2, '', 'ü']}}") == [
+        "2:41 tls.options.o.alpnProtocols[1] | a protocol's name has 1 to 255 characters of ASCII | ",
+        "2:45 tls.options.o.alpnProtocols[2] | a protocol's name has 1 to 255 characters of ASCII | ",
+    ]
+
+
+def test_what_is_remarkable_is_noted(tmp_path: Path) -> None:
+    notes = load(
+        tmp_path, "certificates: [{certFile: old.pem, keyFile: k.pem}, {certFile: c.pem, keyFile: k.pem}]"
+    ).notes
+    assert [line_of(note) for note in notes] == ["2:33 tls.certificates[0].certFile | it is old | renew it"]
+    notes = load(tmp_path, "options: {o: {clientAuth: {caFiles: [ca.pem], clientAuthType: NoClientCert}}}").notes
+    assert [line_of(note) for note in notes] == [
+        "2:53 tls.options.o.clientAuth.clientAuthType | with `NoClientCert` no client is asked for a certificate | "
+        "write `RequireAndVerifyClientCert`"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "advice"), [("true", "write `{}`: to be there is enough"), ("false", "remove the line")]
+)
+def test_tls_is_no_switch(written: str, advice: str) -> None:
+    [line] = lines_of(
+        f"{WEB}http:\n  routers: {{a: {{rule: A, service: s, tls: {written}}}}}\n"
+        "  services: {s: {loadBalancer: {servers: [{url: 'http://a'}]}}}\n"
+    )
+    assert line.endswith(f"expected a mapping (`key: value` lines), got `{written}` | {advice}")
+
+
+def test_resolvers_are_not_there_yet() -> None:
+    [line] = lines_of(f"{WEB}certificatesResolvers: {{}}\n")
+    assert line.endswith("name the certificate's files under `tls.certificates`; they are read again when they change")
 
 
 def test_options_that_are_named_exist() -> None:

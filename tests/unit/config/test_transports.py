@@ -171,3 +171,40 @@ def test_tls_is_what_makes_connections_differ() -> None:
     assert ServersTransport(max_idle_conns_per_host=1).identity == ServersTransport().identity
     assert ServersTransport(server_name="a").identity != ServersTransport().identity
     assert ServersTransport(insecure_skip_verify=True).identity != ServersTransport().identity
+
+
+# --- TCP -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["tcpServersTransport", "tcp.serversTransports.t"])
+def test_files_of_tcp_transports_are_read_too(tmp_path: Path, place: str) -> None:
+    for name, text in (("ca.pem", PEM), ("own.pem", PEM), ("own.key", KEY)):
+        (tmp_path / name).write_text(text)
+    options = "{tls: {rootCAs: [ca.pem], certificates: [{certFile: own.pem, keyFile: own.key}]}}"
+    path = tmp_path / "lb.yaml"
+    at_root = place == "tcpServersTransport"
+    path.write_text(f"{WEB}{place}: {options}" if at_root else f"{WEB}tcp: {{serversTransports: {{t: {options}}}}}")
+    config = check.load(path, check_pem=judge).config
+    tls = (config.tcp_servers_transport if at_root else config.tcp.servers_transports["t"]).tls
+    assert tls is not None
+    assert (tls.root_cas, tls.certificates) == ([PEM], [Certificate(cert_file=PEM, key_file=KEY)])
+
+
+def test_what_is_wrong_with_tcp_transports() -> None:
+    options = "tls: {serverName: 'a b', rootCAs: [nope.pem], minVersion: VersionTLS13, maxVersion: VersionTLS12}"
+    place = "tcp.serversTransports.t.tls"
+    assert lines_of(f"{WEB}tcp: {{serversTransports: {{t: {{{options}}}}}}}\n") == [
+        f"2:49 {place}.serverName | `a b` is not the name of a host | ",
+        f"2:66 {place}.rootCAs[0] | cannot read `nope.pem`: No such file or directory | ",
+        f"2:89 {place}.minVersion | minVersion VersionTLS13 is above maxVersion VersionTLS12 | ",
+    ]
+
+
+def test_suites(tmp_path: Path) -> None:
+    path = tmp_path / "lb.yaml"
+    path.write_text(transport("cipherSuites: [GOOD, BAD]"))
+    with pytest.raises(ConfigError) as caught:
+        check.load(path, check_ciphers=lambda names: [(1, "unknown", "did you mean `GOOD`?")] if names else [])
+    assert [line_of(problem) for problem in caught.value.problems] == [
+        "2:53 http.serversTransports.t.cipherSuites[1] | unknown | did you mean `GOOD`?"
+    ]

@@ -63,3 +63,13 @@ def test_what_waits_in_a_socket_and_what_found_no_room() -> None:
         for _ in range(2000 - overruns(sock)):
             sock.recv(2000)
         assert not is_half_full(sock)
+
+
+def test_a_kernel_that_does_not_tell() -> None:
+    class Silent(socket.socket):
+        def getsockopt(self, *_: object) -> bytes:  # type: ignore[override]
+            raise OSError(92, "Protocol not available")
+
+    with Silent(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        assert not is_half_full(sock)
+        assert overruns(sock) == 0

@@ -10,9 +10,7 @@ import pytest
 from streamlb.config.tls import ClientAuth, TlsOptions
 from streamlb.errors import Retry
 from streamlb.net.tls import (
-    NO_APPLICATION_PROTOCOL,
     TICKETS,
-    UNRECOGNIZED_NAME,
     PemError,
     Truncated,
     check_authorities,
@@ -139,6 +137,7 @@ def test_whose_certificates_clients_show() -> None:
     required = serve(client_auth=ClientAuth(ca_files=ours, client_auth_type="RequireAndVerifyClientCert"))
     assert required.verify_mode is ssl.CERT_REQUIRED
     assert required.cert_store_stats()["x509"] == 1
+    assert serve(client_auth=ClientAuth(ca_files=ours)) is required
     optional = serve(client_auth=ClientAuth(ca_files=ours, client_auth_type="VerifyClientCertIfGiven"))
     assert optional.verify_mode is ssl.CERT_OPTIONAL
     with pytest.raises(PemError, match="cannot be honoured"):
@@ -151,12 +150,6 @@ def test_a_pair_that_does_not_fit() -> None:
     pair, other = local_pair(), authority("two").certificate("localhost")
     with pytest.raises(PemError, match="not the certificate's"):
         server_context(((pair.text, other.key.read_text()),), TlsOptions())
-
-
-def test_alerts_are_whole_records() -> None:
-    for alert in (UNRECOGNIZED_NAME, NO_APPLICATION_PROTOCOL):
-        assert alert[:5] == b"\x15\x03\x03\x00\x02"
-        assert len(alert) == 7
 
 
 def test_reasons_of_clients_in_words() -> None:

@@ -51,7 +51,7 @@ def test_what_is_wrong_with_curves() -> None:
 
 
 def test_what_is_wrong_with_client_authentication() -> None:
-    assert check_client_auth("NoClientCert", False) == ""
+    assert check_client_auth("NoClientCert", False) == check_client_auth(None, True) == ""
     assert check_client_auth("RequireAndVerifyClientCert", True) == ""
     assert "needs caFiles" in check_client_auth("VerifyClientCertIfGiven", False)
     assert "cannot be honoured" in check_client_auth("RequestClientCert", True)

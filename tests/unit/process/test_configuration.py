@@ -12,11 +12,13 @@ from streamlb.balance.selection import Node, Selection
 from streamlb.config.address import parse_entry_point
 from streamlb.config.check import load_text
 from streamlb.config.tls import ClientAuth, TlsOptions
+from streamlb.config.transports import PemFault
 from streamlb.errors import ConfigError
 from streamlb.net.address import parse_address
-from streamlb.process.configuration import add_default_certificate, check_rule, check_tls_options, load
+from streamlb.process.configuration import add_default_certificate, check_pem, check_rule, check_tls_options, load
 from streamlb.runtime.build import build
 from streamlb.runtime.registry import Registry
+from tests.support.certificates import authority
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,8 +152,45 @@ def test_a_default_certificate(tmp_path: Path, entry_point: str, router: str, ne
 
 def test_tls_options_that_openssl_cannot_do() -> None:
     options = TlsOptions(cipher_suites=["TLS_RSA_WITH_RC4_128_SHA"], curve_preferences=["X25519", "CurveP256"])
-    assert [place for place, _ in check_tls_options(options)] == [("cipherSuites", 0), ("curvePreferences", 1)]
+    assert [place for place, *_ in check_tls_options(options)] == [("cipherSuites", 0), ("curvePreferences", 1)]
     asking = TlsOptions(client_auth=ClientAuth(client_auth_type="RequireAnyClientCert"))
-    [(place, reason)] = check_tls_options(asking)
+    [(place, reason, _)] = check_tls_options(asking)
     assert place == ("clientAuth", "clientAuthType")
     assert "cannot be honoured" in reason
+
+
+def test_options_that_do_not_prevail(tmp_path: Path) -> None:
+    path = tmp_path / "lb.yaml"
+    path.write_text(
+        'entryPoints: {web: {address: ":443", http: {tls: {options: one}}}, other: {address: ":444"}}\n'
+        "tls: {options: {one: {}, two: {}}}\n"
+        "http:\n"
+        "  services: {s: {loadBalancer: {servers: [{url: 'http://a'}]}}}\n"
+        "  routers:\n"
+        '    a: {rule: "Host(`a.com`)", service: s, entryPoints: [web]}\n'
+        '    b: {rule: "Host(`a.com`) && Path(`/b`)", service: s, entryPoints: [web], tls: {options: two}}\n'
+        '    c: {rule: "Host(`c.com`)", service: s, tls: {options: two}}\n'
+        '    d: {rule: "Path(`/d`)", service: s, entryPoints: [other], tls: {options: two}}\n'
+        '    e: {rule: "Path(`/e`)", service: s, entryPoints: [other], tls: {options: one}}\n'
+    )
+    assert [(note.path, note.reason) for note in load(path).notes] == [
+        (f"http.routers.{name}.tls.options", f"the options `default` are used {where} do not agree")
+        for name, where in (
+            ("b", "for `a.com`: routers of `web`"),
+            ("d", "where no router names the host: routers of `other`"),
+            ("e", "where no router names the host: routers of `other`"),
+        )
+    ]
+
+
+def test_names_that_are_nearly_right() -> None:
+    options = TlsOptions(cipher_suites=["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA265"], curve_preferences=["CurveP265"])
+    suggestions = [suggestion for *_, suggestion in check_tls_options(options)]
+    assert suggestions == ["did you mean `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`?", "did you mean `CurveP256`?"]
+
+
+def test_the_key_of_another_certificate_of_the_chain() -> None:
+    leaf, ca = authority().certificate("a.test"), authority().pair
+    assert check_pem(leaf.text + ca.text, leaf.key.read_text()) is None
+    fault = check_pem(ca.text + leaf.text, leaf.key.read_text())
+    assert fault == PemFault("this key is that of certificate 2 of the chain, which has to come first", of_key=True)

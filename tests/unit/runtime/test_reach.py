@@ -18,6 +18,10 @@ def test_the_defaults() -> None:
     assert reach_of(TcpServersTransport(), LoadBalancer()) == Reach(30.0, 15.0, 3600.0, ANY_TIME, 0, ClientTls())
 
 
+def test_no_keep_alive_is_the_default_one() -> None:
+    assert reach_of(TcpServersTransport(dial_keep_alive=0.0), LoadBalancer()).keep_alive == 15.0
+
+
 def test_what_a_transport_says() -> None:
     tls = ClientTls(server_name="db")
     transport = TcpServersTransport(

@@ -154,3 +154,23 @@ def test_what_is_taken_as_complete_h11_reads_identically(data: bytes) -> None:
         theirs += bytes(event.data)
     assert isinstance(event, h11.EndOfMessage)
     assert (theirs, connection.trailing_data[0]) == (payload, data[taken:])
+
+
+def test_counted_bytes_may_go_another_way() -> None:
+    body = Body(10)
+    assert body.feed(b"abc") == 3
+    assert body.counted == 7
+    body.skip(6)
+    assert body.feed(b"") == 0
+    assert not body.done
+    body.skip(1)
+    assert body.counted == 0
+    assert body.feed(b"GET") == 0  # The next message.
+    assert body.done
+
+
+@pytest.mark.parametrize("framing", [CHUNKED, UNTIL_CLOSE])
+def test_only_counted_bytes_are_known_beforehand(framing: int) -> None:
+    body = Body(framing)
+    body.feed(b"400\r\n")
+    assert body.counted == 0
