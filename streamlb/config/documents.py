@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from streamlb.config import manifest, shape, traefik
 from streamlb.config.kinds import shorten
+from streamlb.config.model import TcpMiddleware
 from streamlb.config.near import nearest
 from streamlb.config.reading import Place
 from streamlb.config.tree import Mapping, Node, Sequence, is_empty, problem_at, text_of
@@ -32,8 +33,12 @@ SPECS: dict[str, Any] = {
     "IngressRoute": manifest.IngressRouteSpec,
     "IngressRouteTCP": manifest.IngressRouteTcpSpec,
     "IngressRouteUDP": manifest.IngressRouteUdpSpec,
+    "MiddlewareTCP": TcpMiddleware,
+    "TLSOption": manifest.TlsOptionSpec,
+    "TLSStore": manifest.TlsStoreSpec,
     "TraefikService": manifest.TraefikServiceSpec,
 }
+SECRET = ("v1", "Secret")
 SLICE_OF = "kubernetes.io/service-name"
 
 
@@ -60,6 +65,7 @@ class Sorter:
         self.reading = reading
         self.objects: list[Document] = []
         self.seen: dict[tuple[str, Name], Document] = {}
+        self.secrets: dict[Name, Document] = {}
 
     def sort(self, documents: list[Node]) -> list[Document]:
         todo = list(reversed(documents))
@@ -87,6 +93,10 @@ class Sorter:
             document = self._document(kind, node)
             if document:
                 self._read_core(document, CORE_KINDS[(version, kind)])
+        elif (version, kind) == SECRET:
+            document = self._document(kind, node)
+            if document:
+                self.secrets[document.name] = document
         else:
             self._skip(node, version, kind)
 

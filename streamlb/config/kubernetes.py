@@ -10,11 +10,13 @@ says `default-myapp2-80` as it does with Traefik.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from streamlb.config.documents import Document, Sorter
 from streamlb.config.endpoints import Directory, Found, Name, NoAddress
+from streamlb.config.kubernetes_names import PROVIDER, child_name, full, normalise, object_name, rule_key
+from streamlb.config.kubernetes_tls import TlsObjects
+from streamlb.config.manifest import TcpChild
 from streamlb.config.model import (
     Config,
     LoadBalancer,
@@ -31,13 +33,14 @@ from streamlb.config.model import (
 from streamlb.config.near import nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streamlb.config import manifest
     from streamlb.config.reading import Path, Reading
     from streamlb.config.tree import Node
 
 T = TypeVar("T")
 
-PROVIDER = "kubernetescrd"
 PROTOCOL = {"IngressRoute": "http", "IngressRouteTCP": "tcp", "IngressRouteUDP": "udp"}
 HTTPS_PORT = 443
 
@@ -47,42 +50,24 @@ def translate(documents: list[Node], config: Config, reading: Reading) -> None:
     manifests = config.providers.kubernetes_manifests
     directory = Directory(dict(manifests.endpoints) if manifests else {})
     directory.check_map(reading)
-    objects = Sorter(directory, reading).sort(documents)
-    _Translator(objects, directory, config, reading).run()
+    sorter = Sorter(directory, reading)
+    objects = sorter.sort(documents)
+    tls = TlsObjects(sorter.secrets, config, reading)
+    _Translator(objects, directory, tls, config, reading).run()
     directory.note_unused(reading)
-
-
-# --- names -------------------------------------------------------------------------------------------------------
-
-
-def normalise(name: str) -> str:
-    """Every run of characters that are neither letters nor digits becomes one `-`."""
-    words = "".join(char if char.isalpha() or char.isdecimal() else " " for char in name).split()
-    return "-".join(words)
-
-
-def rule_key(name: Name, rule: str) -> str:
-    """`<namespace>-<name>-<first 10 bytes of the rule's SHA-256>`."""
-    digest = hashlib.sha256(rule.encode("utf-8", "surrogatepass")).digest()[:10].hex()
-    return f"{name[0]}-{name[1]}-{digest}"
-
-
-def child_name(name: Name, port: int | str) -> str:
-    """A Service as a child: `default-myapp2-80`."""
-    return normalise(f"{name[0]}-{name[1]}-{port}" if port else f"{name[0]}-{name[1]}")
-
-
-def full(name: str) -> str:
-    return f"{name}@{PROVIDER}"
+    tls.note_unused()
 
 
 # --- translation -------------------------------------------------------------------------------------------------
 
 
 class _Translator:
-    def __init__(self, objects: list[Document], directory: Directory, config: Config, reading: Reading) -> None:
+    def __init__(
+        self, objects: list[Document], directory: Directory, tls: TlsObjects, config: Config, reading: Reading
+    ) -> None:
         self.objects = objects
         self.directory = directory
+        self.tls = tls
         self.config = config
         self.reading = reading
         self.tree_services = {item.name: item for item in objects if item.kind == "TraefikService"}
@@ -90,12 +75,19 @@ class _Translator:
 
     def run(self) -> None:
         self._find_users()
+        named = {
+            "MiddlewareTCP": self.tls.middleware,
+            "TLSOption": self.tls.options,
+            "TLSStore": self.tls.store,
+            "TraefikService": self._tree_service,
+        }
         for document in self.objects:
-            if document.kind == "TraefikService":
-                self._tree_service(document)
-            elif document.kind == "IngressRoute":
+            if document.kind in named:
+                named[document.kind](document)
+        for document in self.objects:
+            if document.kind == "IngressRoute":
                 self._ingress_route(document)
-            else:
+            elif document.kind in PROTOCOL:
                 self._plain_route(document)
 
     def _add(self, protocol: str, name: str, service: Service, source: Path) -> Path:
@@ -261,6 +253,7 @@ class _Translator:
                     "rule": route.match,
                     "rule_syntax": route.syntax or "default",
                     "priority": route.priority,
+                    "middlewares": self._middlewares(document, name, route.middlewares, spot),
                 }
             else:
                 name, options = f"{document.name[0]}-{document.name[1]}-{index}", {}
@@ -268,7 +261,7 @@ class _Translator:
             self._add_router(protocol, document, name, spot, service=name, **options)
 
     def _plain_service(
-        self, protocol: str, document: Document, name: str, children: list[manifest.PlainChild], spot: Path
+        self, protocol: str, document: Document, name: str, children: Sequence[manifest.PlainChild], spot: Path
     ) -> None:
         if not children and not self.reading.is_broken((*spot, "services")):
             self.reading.error((*spot, "services"), "there are no services", "name one at least", at_key=True)
@@ -276,17 +269,34 @@ class _Translator:
         path = self._add(protocol, name, Service(weighted=weighted), spot) if len(children) != 1 else ()
         for index, child in enumerate(children):
             where = (*spot, "services", index)
+            is_tls = isinstance(child, TcpChild) and child.tls
             servers = [
-                Server(address=server.address, weight=1 if server.is_fresh else 0)
+                Server(
+                    address=server.address,
+                    weight=1 if server.is_fresh else 0,
+                    tls=is_tls,
+                )
                 for server in self._servers(document, child, where)
             ]
             own = name if len(children) == 1 else f"{name}-{child.name}-{child.port}"
             balancer = LoadBalancer(servers=servers)
+            if isinstance(child, TcpChild):
+                balancer.proxy_protocol = child.proxy_protocol
+                balancer.termination_delay = child.termination_delay
             self._mute(self._add(protocol, own, Service(load_balancer=balancer), where), balancer)
             if path:
                 weight = 1 if child.weight is None else child.weight
                 weighted.services.append(WeightedChild(name=own, weight=weight))
                 self._graft((*where, "name"), (*path, "weighted", "services", index, "name"))
+
+    def _middlewares(
+        self, document: Document, name: str, references: list[manifest.Reference], spot: Path
+    ) -> list[str]:
+        """The names of a TCP route's middlewares."""
+        for index in range(len(references)):
+            target: Path = ("tcp", "routers", full(name), "middlewares", index)
+            self._graft((*spot, "middlewares", index, "name"), target)
+        return [object_name(each.name, each.namespace or document.name[0]) for each in references]
 
     # --- both ------------------------------------------------------------------------------------------------
 
@@ -296,7 +306,8 @@ class _Translator:
         if full(name) in routers:
             self.reading.error((*spot, "match"), "another route of this document has the same rule")
             return
-        routers[full(name)] = Router(entry_points=list(document.spec.entry_points), **options)
+        tls = self.tls.router_tls(document, path)
+        routers[full(name)] = Router(entry_points=list(document.spec.entry_points), tls=tls, **options)
         self._graft(spot, path)
         if protocol != "udp":
             self._graft((*spot, "match"), (*path, "rule"))

@@ -15,6 +15,7 @@ from annotated_types import Ge, Le
 from streamlb.config.model import ResponseForwarding, Sticky
 from streamlb.config.naming import SETTINGS
 from streamlb.config.static import Percent, Weight
+from streamlb.config.tls import ClientAuthType, SentProxyProtocol, TlsVersion
 
 LENIENT: Any = {**SETTINGS, "extra": "ignore"}
 """Core kinds have many keys that do not matter to a proxy."""
@@ -92,9 +93,37 @@ class Route:
 
 
 @dataclass(slots=True, kw_only=True)
+class Reference:
+    """Another object; without a namespace it is in that of who refers."""
+
+    name: str
+    namespace: str = ""
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class RouteTls:
+    """`secret_name`: of a Secret with a certificate, in the namespace of the route."""
+
+    secret_name: str = ""
+    options: Reference | None = None
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class TcpRouteTls(RouteTls):
+    passthrough: bool = False
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
 class IngressRouteSpec:
     entry_points: list[str] = field(default_factory=list)
     routes: list[Route] = field(default_factory=list)
+    tls: RouteTls | None = None
 
     __pydantic_config__ = SETTINGS
 
@@ -112,11 +141,23 @@ class PlainChild:
 
 
 @dataclass(slots=True, kw_only=True)
+class TcpChild(PlainChild):
+    """tls: speak TLS to its servers. proxy_protocol, termination_delay: as in the model's load balancers."""
+
+    tls: bool = False
+    proxy_protocol: SentProxyProtocol | None = None
+    termination_delay: int | None = None
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
 class TcpRoute:
     match: str
     priority: int = 0
     syntax: Literal["v3", "v2", "default"] | None = None
-    services: list[PlainChild] = field(default_factory=list)
+    services: list[TcpChild] = field(default_factory=list)
+    middlewares: list[Reference] = field(default_factory=list)
 
     __pydantic_config__ = SETTINGS
 
@@ -125,6 +166,7 @@ class TcpRoute:
 class IngressRouteTcpSpec:
     entry_points: list[str] = field(default_factory=list)
     routes: list[TcpRoute] = field(default_factory=list)
+    tls: TcpRouteTls | None = None
 
     __pydantic_config__ = SETTINGS
 
@@ -140,6 +182,48 @@ class UdpRoute:
 class IngressRouteUdpSpec:
     entry_points: list[str] = field(default_factory=list)
     routes: list[UdpRoute] = field(default_factory=list)
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class SecretClientAuth:
+    """`secret_names`: of Secrets with the authorities' certificates. The rest as in the model."""
+
+    secret_names: list[str] = field(default_factory=list)
+    client_auth_type: ClientAuthType | None = None
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class TlsOptionSpec:
+    """As the model's `TlsOptions`, but for where authorities come from."""
+
+    min_version: TlsVersion = "VersionTLS12"
+    max_version: TlsVersion = "VersionTLS13"
+    cipher_suites: list[str] = field(default_factory=list)
+    curve_preferences: list[str] = field(default_factory=list)
+    sni_strict: bool = False
+    alpn_protocols: list[str] = field(default_factory=list)
+    client_auth: SecretClientAuth = field(default_factory=SecretClientAuth)
+    disable_session_tickets: bool = False
+    prefer_server_cipher_suites: bool = False
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class StoredCertificate:
+    secret_name: str
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class TlsStoreSpec:
+    default_certificate: StoredCertificate | None = None
+    certificates: list[StoredCertificate] = field(default_factory=list)
 
     __pydantic_config__ = SETTINGS
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 _SAME_FILE = "streamlb reads routers and services from this same file: write them under `http`, `tcp`, `udp`"
 
-_SPEC = "tls parentRefs ingressClassName"
+_SPEC = "parentRefs ingressClassName"
+_ROUTE_TLS = "certResolver domains store"
 _CHILD = "strategy serversTransport middlewares nativeLB nodePortLB healthCheck passiveHealthCheck"
-_CHILD_TCP = "tls serversTransport proxyProtocol terminationDelay nativeLB nodePortLB"
+_CHILD_TCP = "serversTransport nativeLB nodePortLB"
 _TRANSPORT = "peerCertURI peerCertSANs spiffe"
 _TIMEOUTS = "readIdleTimeout pingTimeout"
 _CLIENT_TLS = "peerCertURI peerCertSANs spiffe"
@@ -43,13 +44,16 @@ _UNSUPPORTED = {
     "http.services.*": "middlewares",
     # Kubernetes documents, by kind.
     "IngressRoute.spec": _SPEC,
+    "IngressRoute.spec.tls": _ROUTE_TLS,
     "IngressRoute.spec.routes.*": "middlewares observability",
     "IngressRoute.spec.routes.*.services.*": _CHILD,
     "IngressRouteTCP.spec": _SPEC,
-    "IngressRouteTCP.spec.routes.*": "middlewares",
+    "IngressRouteTCP.spec.tls": _ROUTE_TLS,
     "IngressRouteTCP.spec.routes.*.services.*": _CHILD_TCP,
     "IngressRouteUDP.spec": "ingressClassName",
     "IngressRouteUDP.spec.routes.*.services.*": "nativeLB nodePortLB",
+    "MiddlewareTCP.spec": "ipWhiteList",
+    "TLSStore.spec": "defaultGeneratedCert",
     "TraefikService.spec": "highestRandomWeight failover",
     "TraefikService.spec.weighted.services.*": _CHILD,
     "TraefikService.spec.mirroring": _CHILD,
@@ -61,6 +65,7 @@ UNSUPPORTED: dict[str, dict[str, str]] = {
 }
 """By place: Traefik's keys, lower case to canonical spelling."""
 
+_SECRET = "name a Secret with the certificate as `secretName`"
 _FILES = "name the certificate's files under `tls.certificates`; they are read again when they change"
 
 ADVICE = {
@@ -69,9 +74,11 @@ ADVICE = {
         for place in ("entryPoints.*.http.tls", "http.routers.*.tls", "tcp.routers.*.tls")
         for key in ("certResolver", "domains")
     },
+    **{(f"{kind}.spec.tls", "certResolver"): _SECRET for kind in ("IngressRoute", "IngressRouteTCP")},
     ("", "certificatesResolvers"): _FILES,
     ("tls.stores.*", "defaultGeneratedCert"): "name its files as `defaultCertificate`",
     ("tcp.middlewares.*", "ipWhiteList"): "`ipAllowList` is its name now",
+    ("MiddlewareTCP.spec", "ipWhiteList"): "`ipAllowList` is its name now",
     ("providers", "file"): _SAME_FILE,
     ("providers", "kubernetesCRD"): "`providers.kubernetesManifests` reads the same documents from files",
 }
@@ -91,8 +98,8 @@ HARMLESS: dict[str, dict[str, frozenset[str]]] = {
 }
 """Keys that may be given all the same, because the value means what streamlb does anyway; `*` is any value."""
 
-KINDS = frozenset({"IngressRoute", "IngressRouteTCP", "IngressRouteUDP", "TraefikService"})
-KINDS_NOT_YET = frozenset(
-    {"Middleware", "MiddlewareTCP", "ServersTransport", "ServersTransportTCP", "TLSOption", "TLSStore"}
+KINDS = frozenset(
+    {"IngressRoute", "IngressRouteTCP", "IngressRouteUDP", "MiddlewareTCP", "TLSOption", "TLSStore", "TraefikService"}
 )
+KINDS_NOT_YET = frozenset({"Middleware", "ServersTransport", "ServersTransportTCP"})
 """Kinds of Traefik's Kubernetes documents."""

@@ -31,7 +31,8 @@ class Certificates:
         for certificate in [*tls.certificates, *([default] if default is not None else [])]:
             for name in dict.fromkeys(certificate.names):
                 by_name.setdefault(name.encode(), []).append(certificate)
-        self._by_name = {name: tuple(found) for name, found in by_name.items()}
+        # Of two with keys of the same kind OpenSSL shows the last one: that is the one that ends last.
+        self._by_name = {name: tuple(sorted(found, key=_end)) for name, found in by_name.items()}
         self._default: Chosen = (default,) if default is not None else tuple(tls.certificates[:1])
 
     def find(self, server_name: bytes) -> Chosen | None:
@@ -41,3 +42,7 @@ class Certificates:
     def choose(self, server_name: bytes) -> Chosen:
         """Those to show to a client that asks for a name, which may be empty; `()` if there is none at all."""
         return self.find(server_name) or self._default
+
+
+def _end(certificate: ServedCertificate) -> float:
+    return certificate.expires_at

@@ -6,11 +6,14 @@ Services they name live; names come out as Traefik makes them.
 
 from __future__ import annotations
 
+import base64
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.certificates import authority
 from tests.support.configs import entry_point
 from tests.support.http import Client
 from tests.support.programs import ROOT, curl, running_streamlb, running_whoami
@@ -163,3 +166,63 @@ def ask_udp(port: int) -> bytes:
         sock.settimeout(5)
         sock.sendto(b"hello", ("127.0.0.1", port))
         return sock.recv(100)
+
+
+def test_certificates_from_secrets(versions: tuple[Whoami, Whoami], tmp_path: Path) -> None:
+    """An IngressRoute for HTTPS, one for TCP with TLS ended here, one that only its options keep out."""
+    port, address = entry_point()
+    pair = authority().certificate("web.test", "echo.test")
+    encoded = [base64.b64encode(path.read_bytes()).decode() for path in (pair.certificate, pair.key)]
+    group, site = "apiVersion: traefik.io/v1alpha1", "services: [{name: site, port: 80}]"
+    (tmp_path / "all.yaml").write_text(f"""
+apiVersion: v1
+kind: Secret
+metadata: {{name: pair}}
+type: kubernetes.io/tls
+data: {{tls.crt: {encoded[0]}, tls.key: {encoded[1]}}}
+---
+{group}
+kind: IngressRoute
+metadata: {{name: site}}
+spec: {{routes: [{{match: Host(`web.test`), {site}}}], tls: {{secretName: pair, options: {{name: old}}}}}}
+---
+{group}
+kind: TLSOption
+metadata: {{name: old}}
+spec: {{maxVersion: VersionTLS12}}
+---
+{group}
+kind: MiddlewareTCP
+metadata: {{name: few}}
+spec: {{inFlightConn: {{amount: 1}}}}
+---
+{group}
+kind: IngressRouteTCP
+metadata: {{name: echo}}
+spec:
+  routes:
+    - {{match: HostSNI(`echo.test`), middlewares: [{{name: few}}], services: [{{name: echo, port: 7}}]}}
+  tls: {{secretName: pair}}
+""")
+    text = f"""
+entryPoints: {{secure: {{address: "{address}"}}}}
+providers:
+  kubernetesManifests:
+    paths: ["{tmp_path}"]
+    endpoints:
+      default/site: ["127.0.0.1:{versions[0].http_port}"]
+      default/echo: ["127.0.0.1:{versions[1].tcp_port}"]
+"""
+    ca = authority().pair.certificate
+    with running_streamlb(text):
+        where = ["--cacert", ca, "--resolve", f"web.test:{port}:127.0.0.1", f"https://web.test:{port}/"]
+        assert curl(*where).stdout == "v1\n"
+        assert curl("--tlsv1.3", *where).returncode == 35
+        context = ssl.create_default_context(cafile=str(ca))
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+            with context.wrap_socket(raw, server_hostname="echo.test") as client:
+                client.sendall(b"hello\n")
+                assert client.recv(100)
+                with socket.create_connection(("127.0.0.1", port), timeout=10) as other:
+                    with context.wrap_socket(other, server_hostname="echo.test") as second:
+                        assert second.recv(100) == b""

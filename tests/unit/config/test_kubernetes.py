@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from streamlb.config import kubernetes, routers, services, shape
-from streamlb.config.kubernetes import child_name, normalise, rule_key
+from streamlb.config.kubernetes_names import rule_key
 from streamlb.config.load import parse
 from streamlb.config.model import Config, LoadBalancer, Router, Server, Service, qualify
 from streamlb.config.reading import Reading
@@ -46,19 +46,6 @@ def document(kind: str, spec: str, name: str = "app") -> str:
 
 def http(*addresses: str) -> Service:
     return Service(load_balancer=LoadBalancer(servers=[Server(url=f"http://{address}") for address in addresses]))
-
-
-# --- names -------------------------------------------------------------------------------------------------------
-
-
-def test_names_are_those_of_traefik() -> None:
-    assert rule_key(("default", "app"), "Host(`foo.com`) && PathPrefix(`/wrr1`)") == "default-app-7d0ac22d3d8db4b82618"
-    assert rule_key(("default", "myapp"), "Host(`myapp.test.com`)") == "default-myapp-87012898b0c41cd48555"
-    assert normalise("a.b--c__d.") == "a-b-c-d"
-    assert normalise("-中/é-1") == "中-é-1"
-    assert child_name(("default", "myapp2"), 80) == "default-myapp2-80"
-    assert child_name(("default", "my.app"), "web") == "default-my-app-web"
-    assert child_name(("default", "app"), 0) == "default-app"
 
 
 # --- HTTP --------------------------------------------------------------------------------------------------------
@@ -302,8 +289,9 @@ ADD = 'add `default/lost: ["127.0.0.1:8081"]` to `providers.kubernetesManifests.
         ),
         (
             "IngressRoute",
-            "{tls: {}, routes: [{match: x, services: [{name: one, port: 80}]}]}",
-            "5:4 IngressRoute default/app: spec.tls | Traefik's `tls` is not supported by streamlb yet | ",
+            "{parentRefs: [], routes: [{match: x, services: [{name: one, port: 80}]}]}",
+            "5:4 IngressRoute default/app: spec.parentRefs | "
+            "Traefik's `parentRefs` is not supported by streamlb yet | ",
         ),
         (
             "IngressRoute",

@@ -35,6 +35,12 @@ def test_all_that_fit_equally_well() -> None:
     assert chosen(certificates, "a.com") == ["rsa", "ec"]
 
 
+def test_of_two_alike_the_one_that_ends_last_comes_last() -> None:
+    new, old = certificate("new", "a.com"), certificate("old", "a.com")
+    new.expires_at, old.expires_at = 2.0, 1.0
+    assert chosen(Certificates(Tls(certificates=[new, old])), "a.com") == ["old", "new"]
+
+
 def test_without_a_default_the_first_stands_in() -> None:
     certificates = Certificates(Tls(certificates=[certificate("first", "a.com"), certificate("second", "b.com")]))
     assert chosen(certificates, "c.com") == ["first"]
