@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from streamlb.config.model import tls_options_named
 from streamlb.config.near import nearest
 from streamlb.config.tls import DEFAULT_OPTIONS
 from streamlb.config.transports import Files, read_pair
@@ -105,19 +106,19 @@ def _check_options(
 def _check_references(config: Config, reading: Reading) -> None:
     """Options that routers and entry points name."""
     wanted: list[tuple[Path, str]] = [
-        ((protocol, "routers", name, "tls", "options"), router.tls.options)
+        ((protocol, "routers", name, "tls", "options"), tls_options_named(router.tls.options))
         for protocol in ("http", "tcp")
         for name, router in config.section(protocol).routers.items()
         if router.tls is not None
     ]
     wanted += [
-        (("entryPoints", name, "http", "tls", "options"), entry_point.http.tls.options)
+        (("entryPoints", name, "http", "tls", "options"), tls_options_named(entry_point.http.tls.options))
         for name, entry_point in config.entry_points.items()
         if entry_point.http.tls is not None
     ]
     known = {DEFAULT_OPTIONS, *config.tls.options}
     for path, options in wanted:
-        if options and options not in known and not reading.is_broken(path):
+        if options not in known and not reading.is_broken(path):
             guess = nearest(options, known)
             suggestion = f"did you mean `{guess}`?" if guess else "define them under `tls.options`"
             reading.error(path, f"unknown TLS options `{options}`", suggestion)

@@ -31,7 +31,7 @@ from streamlb.config.static import (
     Times,
     Weight,
 )
-from streamlb.config.tls import RouterTls, SentProxyProtocol, Tls
+from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls, SentProxyProtocol, Tls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -452,6 +452,11 @@ def qualify(reference: str, referrer: str) -> str:
     """
     provider = provider_of(reference) if "@" in reference else provider_of(referrer)
     return bare(reference) if provider == FILE_PROVIDER else f"{bare(reference)}@{provider}"
+
+
+def tls_options_named(reference: str) -> str:
+    """The name of the TLS options a reference means; nothing at all means those called `default`."""
+    return bare(reference) or DEFAULT_OPTIONS if provider_of(reference) == FILE_PROVIDER else reference
 
 
 def resolve(reference: str, referrer: str, services: Mapping[str, Service]) -> Service | None:

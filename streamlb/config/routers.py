@@ -12,10 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from streamlb.config.model import PROTOCOLS
+from streamlb.config.model import PROTOCOLS, tls_options_named
 from streamlb.config.near import nearest
 from streamlb.config.services import check_reference
-from streamlb.config.tls import DEFAULT_OPTIONS
 from streamlb.config.tree import Scalar
 
 if TYPE_CHECKING:
@@ -271,10 +270,9 @@ def note_disputed(config: Config, reading: Reading, find_disputed: FindDisputed)
 
 
 def _options_of(router: Router, entry_point: EntryPoint) -> str:
-    said = router.tls.options if router.tls is not None else ""
     if router.tls is None and entry_point.http.tls is not None:
-        said = entry_point.http.tls.options
-    return said or DEFAULT_OPTIONS
+        return tls_options_named(entry_point.http.tls.options)
+    return tls_options_named(router.tls.options if router.tls is not None else "")
 
 
 def _note_one(hidden: HiddenRouter, path: Path, routers: dict[str, Router], unit: str, reading: Reading) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PORT_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 
 LOOPBACK = ("127.", "::1")
+STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY)
 
 REASONS = {
@@ -108,7 +109,7 @@ class Dial:
 
     def _connect(self, family: socket.AddressFamily, host: str) -> None:
         try:
-            sock = self._sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock = self._sock = socket.socket(family, STREAM)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = sock.connect_ex((host, self._port))
             if not host.startswith(LOOPBACK):

@@ -55,6 +55,7 @@ class Acceptor:
         "_budget",
         "_has_room",
         "_is_full",
+        "_kind",
         "_last_shortage_at",
         "_loop",
         "_on_accept",
@@ -74,6 +75,8 @@ class Acceptor:
         self._loop = loop
         self.sock = sock
         self._accept = sock._accept  # type: ignore[attr-defined]
+        # Plain numbers: the properties of a socket look an enumeration up each time.
+        self._kind = int(sock.family), int(sock.type), sock.proto
         self._on_accept = on_accept
         self._has_room = has_room
         self._is_full = False
@@ -127,8 +130,7 @@ class Acceptor:
         self._budget = min(self._budget * 2, MAX_ACCEPTS_PER_WAKE)
 
     def _deliver(self, descriptor: int, peer: Any) -> None:
-        listening = self.sock
-        sock = socket.socket(listening.family, listening.type, listening.proto, descriptor)
+        sock = socket.socket(*self._kind, descriptor)
         try:
             sock.setblocking(False)
             self._on_accept(sock, peer)

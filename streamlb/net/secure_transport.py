@@ -12,6 +12,7 @@ import contextlib
 import logging
 import socket
 import ssl
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from streamlb.net.poller import READABLE, WRITABLE, poller_of
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 HIGH_WATER: Final = 64 * 1024
 """Bytes that may wait to be sent before the protocol is asked to pause."""
+PIECE: Final = 32 * 1024
+"""Bytes enciphered before they are sent: OpenSSL keeps the memory for them as long as the connection lasts."""
 
 
 class SecureTransport(asyncio.Transport):
@@ -34,12 +37,14 @@ class SecureTransport(asyncio.Transport):
     """
 
     __slots__ = (
+        "_backlog",
         "_chunk",
         "_closing",
         "_ended",
         "_fd",
         "_finished",
         "_full",
+        "_held",
         "_high",
         "_loop",
         "_lost",
@@ -76,6 +81,8 @@ class SecureTransport(asyncio.Transport):
         self._peer = peer
         self._high = HIGH_WATER
         self._low = HIGH_WATER // 4
+        self._backlog: deque[memoryview] = deque()
+        self._held = 0
         self._full = False
         self._paused = False
         self._ended = False
@@ -86,13 +93,12 @@ class SecureTransport(asyncio.Transport):
             self._watched = READABLE
             self._poller.hand_over(self._fd, self._on_ready)
         else:
-            self._watched = 0
             try:
-                self._watch()
+                self._poller.add(self._fd, READABLE, self._on_ready)
             except OSError:
-                self._lost = True
                 secure.close()
                 raise
+            self._watched = READABLE
         protocol.connection_made(self)
         if secure.pending and self._watched & READABLE:
             self._on_readable()
@@ -139,19 +145,43 @@ class SecureTransport(asyncio.Transport):
             self.close()
 
     def _on_writable(self) -> None:
-        secure = self._secure
+        was_closing = self._closing
         try:
-            is_empty = secure.flush()
+            is_empty = self._pour() and self._conclude()
         except OSError as error:
             self._lose(self._why(error))
             return
         if is_empty:
             self._watch()
-        if self._full and secure.queued <= self._low:
+        if self._full and self.get_write_buffer_size() <= self._low:
             self._full = False
             self._protocol.resume_writing()
-        if self._closing and not secure.queued:
+        if is_empty and was_closing:
             self._lose(None)
+
+    def _pour(self) -> bool:
+        """Encipher and send what was held back, piece by piece; whether all of it has gone."""
+        secure, backlog = self._secure, self._backlog
+        while secure.flush():
+            if not backlog:
+                return True
+            data = backlog.popleft()
+            if len(data) > PIECE:
+                backlog.appendleft(data[PIECE:])
+                data = data[:PIECE]
+            secure.put(data)
+            self._held -= len(data)
+        return False
+
+    def _conclude(self) -> bool:
+        """Say what comes behind the last byte, if this was it; whether that has gone, too."""
+        secure = self._secure
+        if self._closing:
+            secure.say_goodbye()
+            return secure.flush(socket.MSG_MORE)
+        if self._finished:
+            secure.shutdown(socket.SHUT_WR)
+        return not secure.unsent
 
     def _watch(self) -> None:
         """Watch exactly what is wanted: with nothing to do, even the news that the peer has gone can wait."""
@@ -164,12 +194,16 @@ class SecureTransport(asyncio.Transport):
         if wanted == watched:
             return
         self._watched = wanted
-        if not watched:
-            self._poller.add(self._fd, wanted, self._on_ready)
-        elif wanted:
+        if not wanted:
+            self._poller.remove(self._fd)
+        elif watched:
             self._poller.modify(self._fd, wanted)
         else:
-            self._poller.remove(self._fd)
+            try:
+                self._poller.add(self._fd, wanted, self._on_ready)
+            except OSError as error:  # The kernel watches no more.
+                self._watched = 0
+                self._lose(error)
 
     def _why(self, error: OSError) -> OSError:
         """The reason for an error of writing, if the peer has left one: an alert that is still to be read."""
@@ -185,6 +219,8 @@ class SecureTransport(asyncio.Transport):
         if self._lost:
             return
         self._lost = self._closing = True
+        self._backlog.clear()
+        self._held = 0
         if self._watched:
             self._watched = 0
             self._poller.forget(self._fd)
@@ -203,15 +239,20 @@ class SecureTransport(asyncio.Transport):
             return
         secure = self._secure
         try:
-            secure.put(data)
-            if not secure.unsent:
+            if len(data) <= PIECE and not secure.unsent:
+                secure.put(data)
                 if secure.flush():
                     return
-                self._watch()
+            else:
+                self._backlog.append(memoryview(data if isinstance(data, bytes) else bytes(data)))
+                self._held += len(data)
+                if not secure.unsent and self._pour():
+                    return
         except OSError as error:
             self._lose(self._why(error))
             return
-        if not self._full and secure.queued > self._high:
+        self._watch()
+        if not self._full and self.get_write_buffer_size() > self._high:
             self._full = True
             self._protocol.pause_writing()
 
@@ -224,15 +265,16 @@ class SecureTransport(asyncio.Transport):
         if self._closing or self._finished:
             return
         self._finished = True
-        try:
-            self._secure.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            self._lose(error)
-        else:
-            self._watch()
+        if not self._secure.unsent:
+            try:
+                self._conclude()
+            except OSError as error:
+                self._lose(error)
+            else:
+                self._watch()
 
     def get_write_buffer_size(self) -> int:
-        return self._secure.queued
+        return self._secure.queued + self._held
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self._high = HIGH_WATER if high is None else high
@@ -266,10 +308,8 @@ class SecureTransport(asyncio.Transport):
         if self._closing:
             return
         self._closing = True
-        secure = self._secure
-        secure.say_goodbye()
         try:
-            is_empty = secure.flush(socket.MSG_MORE)
+            is_empty = not self._secure.unsent and self._conclude()
         except OSError as error:
             self._lose(error)
             return

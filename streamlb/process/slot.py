@@ -28,6 +28,15 @@ if TYPE_CHECKING:
     from streamlb.process.channel import Message
 
 
+MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(4 << 20),
+    "MALLOC_TOP_PAD_": str(1 << 20),
+}
+"""What glibc is told, in bytes, unless the operator tells it something else. The loop reads 256 KB at a time, and glibc
+would ask the kernel for that memory and give it back with every read, which costs more than moving the bytes."""
+
+
 class Slot:
     """One worker's place. `pid` is 0 while nobody serves it; `ready`: its worker serves the configuration."""
 
@@ -127,8 +136,9 @@ def _environment() -> dict[str, str]:
 
     It does not look for modules in the working directory (-P), so a checkout that is not installed is named here.
     """
+    told = {**MEMORY, **os.environ}
     root = str(Path(streamlb.__file__).resolve().parents[1])
-    if root in site.getsitepackages() or not sys.path or root in os.environ.get("PYTHONPATH", "").split(os.pathsep):
-        return dict(os.environ)
-    paths = [root, os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    if root not in site.getsitepackages() and sys.path and root not in os.pathsep.join(paths[1:]).split(os.pathsep):
+        told["PYTHONPATH"] = os.pathsep.join(paths)
+    return told

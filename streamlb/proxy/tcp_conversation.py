@@ -215,15 +215,17 @@ class TcpConversation:
 
     def _start_pumps(self, sock: Stream) -> None:
         self._stop_watching()
-        if self._server is not None and self._server.watch is not None:
-            self._server.watch.succeeded()
-        latency = self._server.state.latency if self._server is not None else None
-        if latency is not None:
-            latency.add(self._entry.loop.time() - self._dialled_at)
-        entry, orders = self._entry, self._want.mirrors
+        entry, orders, server = self._entry, self._want.mirrors, self._server
+        assert server is not None, "no server was reached"
+        if server.watch is not None:
+            server.watch.succeeded()
+        if server.state.latency is not None:
+            server.state.latency.add(entry.loop.time() - self._dialled_at)
         taps = entry.mirrors.open(orders, self._want.hash_key, self._introduction) if orders else ()
         self._pumps = Pumps(entry.loop, entry.workshop, self._client, sock, self, taps)
-        self._bound_silence(self._reach.idle)
+        how: Reach = server.limits
+        if how.idle != ANY_TIME:
+            self._bound_silence(how.idle)
         self._pumps.start()
 
     def _try_next(self, error: UpstreamError) -> None:
@@ -261,12 +263,6 @@ class TcpConversation:
 
     # --- pumping ----------------------------------------------------------------------------------------------
 
-    @property
-    def _reach(self) -> Reach:
-        assert self._server is not None, "no server was reached"
-        reach: Reach = self._server.limits
-        return reach
-
     def _bound_silence(self, seconds: float) -> None:
         """Give the conversation up when it is silent for so long from now on."""
         self._silence = seconds
@@ -280,8 +276,9 @@ class TcpConversation:
 
     def on_half_closed(self) -> None:
         """One side has finished; the other may take its time, but not for ever."""
-        reach = self._reach
-        self._bound_silence(min(reach.idle, reach.half_closed))
+        assert self._server is not None, "no server was reached"
+        how: Reach = self._server.limits
+        self._bound_silence(min(how.idle, how.half_closed))
 
     def _look_for_life(self, pumps: Pumps) -> None:
         """Cut a conversation that has been silent for too long; never early, and at most one look late."""
@@ -302,7 +299,8 @@ class TcpConversation:
         server, self._server = self._server, None
         if server is not None:
             server.leave()
-        self._leave_gates()
+        if self._gates is not None:
+            self._leave_gates()
         self._entry.live.discard(self)
 
     def _leave_gates(self) -> None:

@@ -6,10 +6,11 @@ Specified by Traefik's routers pages: a router with `tls` takes TLS connections 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from streamlb.config.model import qualify
-from streamlb.config.tls import RouterTls
+from streamlb.config.model import qualify, tls_options_named
+from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls
 from streamlb.errors import InternalError
 from streamlb.routing.router import HttpTable, Router, TcpTable
 from streamlb.runtime.limits import Override
@@ -41,7 +42,7 @@ def table_of(
     if redirecting is not None:
         http.append(redirecting)
     if options.http.tls is not None:
-        everybody = RouterTls(options=options.http.tls.options)
+        everybody = _named(RouterTls(options=options.http.tls.options))
         http = [router if router.tls is not None else router._replace(tls=everybody) for router in http]
     secure = [router for router in http if router.tls is not None]
     plain = [router for router in http if router.tls is None]
@@ -73,8 +74,16 @@ def _routers(
             raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
         limits = _override(router, config.section(protocol).services[qualify(router.service, name)])
         syntax = config.syntax_of(router)
-        joined.append(Router(name, router.rule, service, router.priority, syntax, limits, router.tls))
+        joined.append(
+            Router(name, router.rule, service, router.priority, syntax, limits, router.tls and _named(router.tls))
+        )
     return joined
+
+
+def _named(tls: RouterTls) -> RouterTls:
+    """What a router says about TLS, its options called as the model calls them, or not at all if they are `default`."""
+    name = tls_options_named(tls.options)
+    return replace(tls, options="" if name == DEFAULT_OPTIONS else name)
 
 
 def _override(router: model.Router, service: model.Service) -> Override | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import re
 import socket
@@ -376,6 +377,40 @@ async def test_openssl_comes_back(tmp_path: Path) -> None:
         kept = str(tmp_path / "session")
         assert "New, TLSv1.3" in await asyncio.to_thread(s_client, server.port, "-sess_out", kept)
         assert "Reused, TLSv1.3" in await asyncio.to_thread(s_client, server.port, "-sess_in", kept)
+
+
+def talk(port: int, *dialogue: tuple[bytes, bytes], options: tuple[str, ...] = ()) -> None:
+    """Have s_client say lines, one after the other, each when the answer to the last is there.
+
+    `K` and `R` are commands to it, if they come alone.
+    """
+    command = [need("openssl"), "s_client", "-connect", f"127.0.0.1:{port}", "-brief", *options]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        for said, expected in dialogue:
+            program.stdin.write(said)
+            program.stdin.flush()
+            while expected not in (line := program.stdout.readline()):
+                assert line, f"{expected!r} was never said"
+        program.stdin.close()
+
+
+@on_both_loops
+async def test_keys_are_updated_as_often_as_the_client_likes() -> None:
+    async with echoing(serving()) as server:
+        updates = [(b"K\n", b"KEYUPDATE")] * 10
+        await asyncio.to_thread(talk, server.port, (b"one\n", b"one"), *updates, (b"two\n", b"two"))
+        await asyncio.to_thread(talk, server.port, (b"one\n", b"one"), (b"k\n", b"KEYUPDATE"), (b"two\n", b"two"))
+        assert [bytes(echo.received) for echo in server.connections] == [b"one\ntwo\n"] * 2
+
+
+@on_both_loops
+async def test_nobody_renegotiates() -> None:
+    async with echoing(serving()) as server:
+        dialogue = (b"one\n", b"one"), (b"R\n", b"no renegotiation")
+        await asyncio.to_thread(functools.partial(talk, server.port, *dialogue, options=("-tls1_2",)))
+        await server.connections[0].end()
 
 
 # --- what is left behind -------------------------------------------------------------------------------------------

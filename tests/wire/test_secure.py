@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamlb.net.secure import CHUNK
+from streamlb.net.secure import CHUNK, MAX_OWN_WORDS
 from streamlb.net.tasks import spawn
 from streamlb.net.tls import Truncated, client_reason
 from tests.support.loops import no_descriptor_leak, on_both_loops
@@ -256,3 +256,17 @@ async def test_close_says_goodbye_and_a_reset_does_not() -> None:
             else:
                 assert await asyncio.to_thread(peer.recv, 100) == b""
                 peer.close()
+
+
+@on_both_loops
+async def test_a_peer_that_makes_us_talk_and_does_not_listen_is_given_up() -> None:
+    with connected() as (ours, client):
+        secure, peer = await both_ends(ours, client)
+        with peer:
+            while not secure.unsent:
+                secure.send(bytes(CHUNK))
+            secure._outgoing.write(bytes(MAX_OWN_WORDS + 1))  # As thousands of key updates would.
+            peer.sendall(b"x")
+            with pytest.raises(ConnectionAbortedError):
+                await receive(secure)
+            secure.close()

@@ -11,6 +11,7 @@ import struct
 
 import pytest
 
+from streamlb.net.secure_transport import PIECE
 from streamlb.net.tasks import spawn
 from streamlb.net.tls import Truncated
 from tests.support.loops import no_descriptor_leak, on_both_loops
@@ -52,7 +53,7 @@ async def test_a_protocol_hears_and_answers(version: ssl.TLSVersion) -> None:
 @VERSIONS
 @on_both_loops
 async def test_much_comes_and_goes_and_a_slow_peer_holds_the_writer_back(version: ssl.TLSVersion) -> None:
-    up, down = os.urandom(4 * MIB), os.urandom(4 * MIB)
+    up, down = os.urandom(4 * MIB), os.urandom(12 * MIB)
     with connected() as (ours, client):
         protocol = Carried()
         with await carried(ours, client, protocol, theirs=trusting(version)) as peer:
@@ -180,3 +181,40 @@ async def test_a_protocol_that_fails_loses_its_connection_only(caplog: pytest.Lo
             peer.sendall(b"x")
             assert isinstance(await protocol.end(), ZeroDivisionError)
     assert [record.getMessage() for record in caplog.records] == ["a TLS connection was cut by a bug of streamlb"]
+
+
+@on_both_loops
+async def test_our_end_comes_behind_everything_that_waits() -> None:
+    for way in ("close", "write_eof"):
+        data = os.urandom(12 * MIB)
+        with connected() as (ours, client):
+            protocol = Carried()
+            with await carried(ours, client, protocol) as peer:
+                transport = protocol.transport
+                transport.write(data[:100])
+                transport.write(bytearray(data[100:]))
+                assert protocol.is_full
+                transport.write(b"last")
+                getattr(transport, way)()
+                transport.write(b"never")
+                taken = await asyncio.to_thread(take, peer, len(data) + 100)
+                assert taken == data + b"last"
+                if way == "write_eof":
+                    assert not transport.is_closing()
+                    peer.sendall(b"still here")
+                    await until_async(lambda got=protocol: got.received == b"still here")
+                    transport.close()
+                assert await protocol.end() is None
+                assert transport.get_write_buffer_size() == 0
+
+
+@on_both_loops
+async def test_a_connection_keeps_little_memory_of_what_it_carried() -> None:
+    with connected() as (ours, client):
+        protocol = Carried()
+        with await carried(ours, client, protocol) as peer:
+            protocol.transport.write(bytes(8 * MIB))
+            assert protocol.transport._secure.queued <= 2 * PIECE
+            assert len(await asyncio.to_thread(take, peer, 8 * MIB)) == 8 * MIB
+            protocol.transport.abort()
+            await protocol.end()

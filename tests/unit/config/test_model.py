@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamlb.config.model import Config, Service, bare, provider_of, qualify, resolve
+from streamlb.config.model import Config, Service, bare, provider_of, qualify, resolve, tls_options_named
 from streamlb.config.naming import to_camel
 from streamlb.config.static import EntryPoint
 
@@ -52,3 +52,10 @@ def test_parts_of_names() -> None:
 def test_sections() -> None:
     config = Config()
     assert config.section("udp") is config.udp
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"), [("", "default"), ("default@file", "default"), ("a", "a"), ("a@file", "a"), ("a@b", "a@b")]
+)
+def test_which_tls_options_are_meant(reference: str, name: str) -> None:
+    assert tls_options_named(reference) == name

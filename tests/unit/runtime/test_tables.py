@@ -110,3 +110,15 @@ def test_with_tcp_routers_alone_nobody_may_want_it() -> None:
     assert taker(made, b"a.com") == "db"
     assert taker(made, b"b.com") is None
     assert taker(table({"plain": ("Path(`/`)", None)}), b"b.com") is None
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("", ""), ("default", ""), ("default@file", ""), ("mutual", "mutual"), ("mutual@file", "mutual")],
+)
+def test_options_by_any_of_their_names(written: str, meant: str) -> None:
+    made = table({"a": ("Host(`a`)", RouterTls(options=written))}, options=EntryPointHttp())
+    assert made.https is not None
+    assert [route.tls.options for route in made.https.routes] == [meant]
+    everywhere = table({"a": ("Host(`a`)", None)}, options=EntryPointHttp(tls=EntryPointTls(options=written)))
+    assert everywhere.plan.options_of(b"a") == (meant or "default")
