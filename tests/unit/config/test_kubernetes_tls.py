@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
@@ -232,3 +233,12 @@ def test_servers_over_tls(tmp_path: Path) -> None:
     assert [server.tls for server in balancer.servers] == [True]
     assert balancer.proxy_protocol is not None
     assert (balancer.proxy_protocol.version, balancer.termination_delay) == (1, 100)
+
+
+def test_many_routes_take_linear_time(tmp_path: Path) -> None:
+    """A second here; a walk over everything for each route would take minutes."""
+    text = PAIR + "".join(web("{secretName: pair}", f"app{number}") for number in range(1_500))
+    began = time.perf_counter()
+    config = config_of(tmp_path, text)
+    assert time.perf_counter() - began < 20
+    assert (len(config.http.routers), len(config.tls.certificates)) == (1_500, 1)
