@@ -7,15 +7,22 @@ Specified by Traefik's entry point page: `host:port`, `:port`, `[::1]:port`, eac
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import ipaddress
 import re
 import socket
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from streamlb.errors import StartError
 
+LOOPBACK = ("127.", "::1")
+"""How the addresses of this machine alone begin."""
+CONGESTION_CONTROL = "/proc/sys/net/ipv4/tcp_congestion_control"
+UNPACED = b"reno"
+"""The one every kernel has and lets everybody use."""
 BACKLOG = 4096
 """Connections the kernel may hold for us; it caps this at `net.core.somaxconn`."""
 
@@ -114,12 +121,30 @@ def bind_tcp(address: Address, *, name: str = "", reuse_port: bool = False) -> s
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         keep_alive(sock)
+        if address.host.startswith(LOOPBACK):
+            unpace(sock)
         sock.listen(BACKLOG)
     except OSError as error:
         # Two sockets may bind with SO_REUSEADDR; the second to listen is the one that is refused.
         sock.close()
         raise StartError(_reason(error, address, name)) from error
     return sock
+
+
+def unpace(sock: socket.socket) -> None:
+    """Have a connection over loopback send as fast as its peer takes it, where the system paces (decision 14)."""
+    if system_paces():
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, UNPACED)
+
+
+@functools.cache
+def system_paces() -> bool:
+    """Whether connections are of BBR unless somebody says otherwise, which arms a timer for each piece sent."""
+    try:
+        return Path(CONGESTION_CONTROL).read_text().startswith("bbr")
+    except OSError:
+        return False
 
 
 def bind_udp(address: Address, *, name: str = "", reuse_port: bool = False) -> socket.socket:

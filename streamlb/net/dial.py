@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamlb.errors import Retry, UpstreamError
-from streamlb.net.address import KEEPALIVE_IDLE, keep_alive, numeric_family
+from streamlb.net.address import KEEPALIVE_IDLE, LOOPBACK, keep_alive, numeric_family, unpace
 from streamlb.net.poller import WRITABLE, poller_of
 from streamlb.net.resolve import resolver
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 PORT_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 
-LOOPBACK = ("127.", "::1")
 STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY)
 
@@ -111,10 +110,13 @@ class Dial:
         try:
             sock = self._sock = socket.socket(family, STREAM)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            code = sock.connect_ex((host, self._port))
-            if not host.startswith(LOOPBACK):
+            is_local = host.startswith(LOOPBACK)
+            if is_local:
+                unpace(sock)
+            else:
                 keep_alive(sock, self._keep_alive)
-            elif code == errno.EINPROGRESS:
+            code = sock.connect_ex((host, self._port))
+            if is_local and code == errno.EINPROGRESS:
                 # The handshake over loopback is done when connect returns; asking again saves watching the socket.
                 code = sock.connect_ex((host, self._port))
         except OSError as error:

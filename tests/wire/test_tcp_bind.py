@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import streamlb.net.address as address_module
 from streamlb.errors import StartError
-from streamlb.net.address import SO_RCVBUFFORCE, Address, ask_for_buffer, bind, bind_tcp, bind_udp
+from streamlb.net.address import SO_RCVBUFFORCE, Address, ask_for_buffer, bind, bind_tcp, bind_udp, system_paces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HAS_IPV6 = os.path.exists("/proc/net/if_inet6")
+ALLOWED = "/proc/sys/net/ipv4/tcp_allowed_congestion_control"
 UNPRIVILEGED = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
 
@@ -39,6 +42,33 @@ def test_accepted_connections_inherit_what_the_listener_was_told() -> None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
             assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+
+
+@pytest.mark.parametrize(
+    ("paces", "host", "is_unpaced"), [("bbr", "127.0.0.1", True), ("bbr", "", False), ("cubic", "127.0.0.1", False)]
+)
+def test_nothing_is_paced_over_loopback(
+    paces: str, host: str, is_unpaced: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    setting = tmp_path / "tcp_congestion_control"
+    setting.write_text(f"{paces}\n")
+    monkeypatch.setattr(address_module, "CONGESTION_CONTROL", str(setting))
+    others = set(Path(ALLOWED).read_bytes().split()) - {algorithm_of_a_new_socket()}
+    if not others:
+        pytest.skip("this system has one congestion control only")
+    monkeypatch.setattr(address_module, "UNPACED", others.pop())
+    system_paces.cache_clear()
+    try:
+        with bind_tcp(Address(host, 0, "tcp")) as listening:
+            algorithm = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+            assert (algorithm != algorithm_of_a_new_socket()) is is_unpaced
+    finally:
+        system_paces.cache_clear()
+
+
+def algorithm_of_a_new_socket() -> bytes:
+    with socket.socket() as sock:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
