@@ -87,6 +87,11 @@ FOREIGN_NAMES = {"set_exception_handler", "add_signal_handler", "remove_signal_h
 WORDS_OF_THE_CONFIGURATION = re.compile(r"common|CommonFormatter")
 """`common` is the name of a log format in Traefik's configuration."""
 
+CHARACTERS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]")
+GROUP_KEPT = re.compile(r"\)(?:[*+?]|\{[0-9,]*\})\+")
+"""A group repeated without going back, as in `(?:a)*+`: the `re` of Python 3.11.2 (Debian 12) keeps what a failed round
+has read, so such a pattern takes what it must not."""
+
 OUTSIDE = re.compile(r"house\.md|/work/|/tmp/brief|\bissues? #?\d+|\bprototypes?\b", re.IGNORECASE)
 """Code speaks for itself: nothing in the tree refers to what is not in the tree."""
 
@@ -256,3 +261,15 @@ def tracked() -> list[Path]:
     except (OSError, subprocess.SubprocessError):
         return [*MODULES, *TEST_MODULES]
     return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+@each_module
+def test_no_pattern_needs_a_newer_re(path: Path) -> None:
+    for line in path.read_text().splitlines():
+        if re.search(r"\brb?[\"']", line):
+            assert not GROUP_KEPT.search(CHARACTERS.sub("x", line)), line
+
+
+def test_the_rule_about_patterns_finds_what_it_is_for() -> None:
+    assert GROUP_KEPT.search(CHARACTERS.sub("x", r"(?:/[a-z]*+)++"))
+    assert not GROUP_KEPT.search(CHARACTERS.sub("x", r"(?:/[a-z()*+]*+)+"))

@@ -8,6 +8,7 @@ curve, and no choice among the suites of TLS 1.3.
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -95,7 +96,18 @@ def check_curves(names: Sequence[str]) -> list[Fault]:
             faults.append((index, f"{name} is not a curve that streamlb knows"))
         elif index:
             faults.append((index, "Python's ssl takes one curve only: name the one, or none for all of them"))
+        elif not takes_curve(name):
+            faults.append((index, f"the ssl of this Python does not take {name} alone; name none for all curves"))
     return faults
+
+
+def takes_curve(name: str) -> bool:
+    """Whether a context can be held to this curve: Debian 12's Python knows no X25519 here."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ecdh_curve(CURVES[name])
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
 
 
 def client_auth(kind: str | None, authorities: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ MAX_CHUNK_LINE: Final = 4096
 MAX_TRAILERS: Final = 16 * 1024
 """Bytes of a trailer section."""
 
-_size = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*+)?+\r\n")
+_size = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
 _size_line, _size_at = _size.fullmatch, _size.match
 _trailer_line = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[\t\x20-\x7e\x80-\xff]*+\r\n").fullmatch
 _FORBIDDEN: Final = MANAGED | {b"host", b"content-length", b"transfer-encoding", b"connection", b"trailer", b"cookie"}

@@ -34,7 +34,7 @@ PROTOCOL_VERSION: Final = 70
 
 SHORT: Final = "a ClientHello shorter than it says"
 MAX_NAME: Final = 255
-_name = re.compile(rb"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*+\.?").fullmatch
+_name = re.compile(rb"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?").fullmatch
 _extension = struct.Struct("!HH").unpack_from
 
 

@@ -25,7 +25,7 @@ MAX_LENGTH: Final = 2**63 - 1
 """The largest Content-Length and chunk size taken (RFC 9110 section 8.6 asks to expect large ones)."""
 
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-FIELD_LINES: Final = rb"(?:" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n"
+FIELD_LINES: Final = rb"(?:" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*\r\n"
 
 _request_line = re.compile(rb"(?!CONNECT )(" + TOKEN + rb"++) (/[!\"$-~]*+) HTTP/1\.1\r\n").match
 _status_line = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n").match

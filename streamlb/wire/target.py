@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from streamlb.wire.policy import RequestPolicy
 
 is_plain = re.compile(
-    rb"(?:/(?!/|\.\.?(?:[/?]|\Z))[A-Za-z0-9\-._~!$&'()*+,;=:@\[\]]*+)++(?:\?[^;]*+)?|\*",
+    rb"(?:/(?!/|\.\.?(?:[/?]|\Z))[A-Za-z0-9\-._~!$&'()*+,;=:@\[\]]*+)+(?:\?[^;]*+)?|\*",
 ).fullmatch
 """Takes a target that no policy would change or refuse: no escape, no dot segment, no double slash."""
 
