@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from streamlb.config.model import tls_options_named
 from streamlb.config.near import nearest
 from streamlb.config.tls import DEFAULT_OPTIONS
-from streamlb.config.transports import Files, read_pair
+from streamlb.config.transports import Files, check_versions, read_pair
 
 if TYPE_CHECKING:
     from streamlb.config.model import Config
@@ -83,10 +83,7 @@ def _check_options(
 ) -> None:
     if reading.is_broken(path):
         return
-    if options.min_version > options.max_version:
-        low = (*path, "minVersion")
-        where = low if reading.has(low) else (*path, "maxVersion")
-        reading.error(where, f"minVersion {options.min_version} is above maxVersion {options.max_version}")
+    check_versions(path, options, reading)
     authorities = options.client_auth.ca_files
     for index in range(len(authorities)):
         spot = (*path, "clientAuth", "caFiles", index)

@@ -55,88 +55,34 @@ class Loaded:
     pem: dict[Path, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Judges:
+@dataclass(slots=True, kw_only=True)
+class Judges:
     """What others know and the checks do not; None leaves a check out."""
 
-    check_rule: CheckRule | None
-    find_hidden: FindHidden | None
-    check_pem: CheckPem | None
-    check_pattern: CheckPattern | None
-    describe: DescribeCertificate | None
-    remark: Remark | None
-    check_tls_options: CheckTlsOptions | None
-    check_ciphers: CheckCiphers | None
-    find_disputed: FindDisputed | None
+    check_rule: CheckRule | None = None
+    find_hidden: FindHidden | None = None
+    check_pem: CheckPem | None = None
+    check_pattern: CheckPattern | None = None
+    describe: DescribeCertificate | None = None
+    remark: Remark | None = None
+    check_tls_options: CheckTlsOptions | None = None
+    check_ciphers: CheckCiphers | None = None
+    find_disputed: FindDisputed | None = None
 
 
-def read(
-    path: str | os.PathLike[str], *, check_rule: CheckRule | None = None, check_pem: CheckPem | None = None
-) -> Config:
-    """The configuration of a file. Raises ConfigError with all its problems."""
-    return load(path, check_rule=check_rule, check_pem=check_pem).config
-
-
-def load(
-    path: str | os.PathLike[str],
-    *,
-    check_rule: CheckRule | None = None,
-    find_hidden: FindHidden | None = None,
-    check_pem: CheckPem | None = None,
-    check_pattern: CheckPattern | None = None,
-    describe: DescribeCertificate | None = None,
-    remark: Remark | None = None,
-    check_tls_options: CheckTlsOptions | None = None,
-    check_ciphers: CheckCiphers | None = None,
-    find_disputed: FindDisputed | None = None,
-) -> Loaded:
+def load(path: str | os.PathLike[str], judges: Judges | None = None) -> Loaded:
     """The configuration of a file and what comes with it. Raises ConfigError with all its problems."""
     name = os.fspath(path)
-    judges = _Judges(
-        check_rule,
-        find_hidden,
-        check_pem,
-        check_pattern,
-        describe,
-        remark,
-        check_tls_options,
-        check_ciphers,
-        find_disputed,
-    )
-    return _load(read_source(name), os.path.dirname(name), judges)
+    return _load(read_source(name), os.path.dirname(name), judges or Judges())
 
 
-def load_text(
-    text: str,
-    name: str = "config.yaml",
-    *,
-    check_rule: CheckRule | None = None,
-    find_hidden: FindHidden | None = None,
-    check_pem: CheckPem | None = None,
-    check_pattern: CheckPattern | None = None,
-    describe: DescribeCertificate | None = None,
-    remark: Remark | None = None,
-    check_tls_options: CheckTlsOptions | None = None,
-    check_ciphers: CheckCiphers | None = None,
-    find_disputed: FindDisputed | None = None,
-) -> Loaded:
+def load_text(text: str, name: str = "config.yaml", judges: Judges | None = None) -> Loaded:
     """The same for text that is not in a file; `name` says how to call it and where relative paths begin."""
     source = decode(name, text.encode("utf-8", "surrogatepass"))
-    judges = _Judges(
-        check_rule,
-        find_hidden,
-        check_pem,
-        check_pattern,
-        describe,
-        remark,
-        check_tls_options,
-        check_ciphers,
-        find_disputed,
-    )
-    return _load(source, os.path.dirname(name), judges)
+    return _load(source, os.path.dirname(name), judges or Judges())
 
 
-def _load(source: Source, directory: str, judges: _Judges) -> Loaded:
+def _load(source: Source, directory: str, judges: Judges) -> Loaded:
     reading = Reading()
     root = _document(source, reading.problems)
     config = shape.read(root, Config, reading)
@@ -186,14 +132,11 @@ def _document(source: Source, problems: list[Problem]) -> Node:
 
 
 def _check_names(config: Config, reading: Reading) -> None:
-    """`@` separates a name from its provider, so the file's own names cannot hold one."""
     for protocol in ("http", "tcp", "udp"):
         section = config.section(protocol)
         for kind, names in (("routers", section.routers), ("services", section.services)):
             for name in names:
-                if "@" in name and reading.place((protocol, kind, name)).label.startswith(f"{protocol}.{kind}."):
-                    reason = "a name cannot hold `@`: it separates a name from its provider"
-                    reading.error((protocol, kind, name), reason, at_key=True)
+                reading.check_own_name((protocol, kind, name))
 
 
 def _add_manifests(config: Config, directory: str, files: list[str], reading: Reading) -> None:

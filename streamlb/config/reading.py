@@ -70,6 +70,12 @@ class Reading:
         self.broken.add(path)
         self.problems.append(self._problem(path, reason, suggestion, at_key))
 
+    def check_own_name(self, path: Path) -> None:
+        """`@` separates a name from its provider, so the file's own names (the end of `path`) cannot hold one."""
+        *kind, name = path
+        if "@" in str(name) and self.place(path).label.startswith(".".join(map(str, kind)) + "."):
+            self.error(path, "a name cannot hold `@`: it separates a name from its provider", at_key=True)
+
     def note(self, path: Path, reason: str, suggestion: str = "", *, at_key: bool = True) -> None:
         self.notes.append(self._problem(path, reason, suggestion, at_key))
 

@@ -15,12 +15,10 @@ from annotated_types import Ge, Le
 from streamlb.config.naming import SETTINGS
 from streamlb.config.tls import (
     AcceptedProxyProtocol,
-    Certificate,
     ClientTls,
     EntryPointTls,
     Redirections,
     SentProxyProtocol,
-    TlsVersion,
     Trust,
 )
 
@@ -189,21 +187,14 @@ class ForwardingTimeouts:
 
 
 @dataclass(slots=True, kw_only=True)
-class ServersTransport:
-    """How HTTP servers are reached. `max_idle_conns_per_host`: idle connections kept per server and worker.
+class ServersTransport(ClientTls):
+    """How HTTP servers are reached, those of `https://` URLs with the TLS of the base.
 
-    For `https://` servers: the name their certificate must have (empty: the URL's), who may have signed it (paths or
-    PEM text, as in `Certificate`; none: whom the system trusts), and what certificates we show when asked.
+    max_idle_conns_per_host: idle connections kept per server and worker.
     """
 
     max_idle_conns_per_host: Annotated[int, Ge(0)] = 200
     forwarding_timeouts: ForwardingTimeouts = field(default_factory=ForwardingTimeouts)
-    server_name: str = ""
-    root_cas: list[str] = field(default_factory=list)
-    certificates: list[Certificate] = field(default_factory=list)
-    insecure_skip_verify: bool = False
-    min_version: TlsVersion = "VersionTLS12"
-    max_version: TlsVersion = "VersionTLS13"
     disable_http2: bool = False
     cipher_suites: list[str] = field(default_factory=list)
     proxy_protocol: SentProxyProtocol | None = None
@@ -213,10 +204,7 @@ class ServersTransport:
     @property
     def trust(self) -> Trust:
         """What a TLS context for these servers is made of."""
-        shown = tuple((certificate.cert_file, certificate.key_file) for certificate in self.certificates)
-        verified = not self.insecure_skip_verify
-        suites = tuple(self.cipher_suites)
-        return tuple(self.root_cas), shown, verified, self.min_version, self.max_version, suites
+        return self._trust(tuple(self.cipher_suites))
 
     @property
     def identity(self) -> tuple[object, ...]:

@@ -50,8 +50,7 @@ def check(config: Config, reading: Reading) -> None:
 
 def _check_middleware(name: str, middleware: TcpMiddleware, reading: Reading) -> None:
     path: Path = ("tcp", "middlewares", name)
-    if "@" in name and reading.place(path).label.startswith("tcp.middlewares."):
-        reading.error(path, "a name cannot hold `@`: it separates a name from its provider", at_key=True)
+    reading.check_own_name(path)
     if reading.is_broken(path):
         return
     given = [kind for kind in KINDS if reading.has((*path, kind))]

@@ -179,7 +179,9 @@ class SentProxyProtocol:
 
 @dataclass(slots=True, kw_only=True)
 class ClientTls:
-    """TLS towards TCP servers: as the fields of the same names of an HTTP `ServersTransport`."""
+    """TLS towards servers: the name their certificate must have (empty: that of their address), who may have signed it
+    (paths or PEM text, as in `Certificate`; none: whom the system trusts), and what certificates we show when asked.
+    """
 
     server_name: str = ""
     root_cas: list[str] = field(default_factory=list)
@@ -193,6 +195,9 @@ class ClientTls:
     @property
     def trust(self) -> Trust:
         """What a TLS context for these servers is made of."""
+        return self._trust(())
+
+    def _trust(self, suites: tuple[str, ...]) -> Trust:
         shown = tuple((certificate.cert_file, certificate.key_file) for certificate in self.certificates)
         verified = not self.insecure_skip_verify
-        return tuple(self.root_cas), shown, verified, self.min_version, self.max_version, ()
+        return tuple(self.root_cas), shown, verified, self.min_version, self.max_version, suites

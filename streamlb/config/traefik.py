@@ -18,7 +18,6 @@ _CHILD = "strategy serversTransport middlewares nativeLB nodePortLB healthCheck 
 _CHILD_TCP = "serversTransport nativeLB nodePortLB"
 _TRANSPORT = "peerCertURI peerCertSANs spiffe"
 _TIMEOUTS = "readIdleTimeout pingTimeout"
-_CLIENT_TLS = "peerCertURI peerCertSANs spiffe"
 
 _UNSUPPORTED = {
     "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental spiffe ocsp pilot",
@@ -32,8 +31,8 @@ _UNSUPPORTED = {
     "serversTransport.forwardingTimeouts": _TIMEOUTS,
     "http.serversTransports.*": _TRANSPORT,
     "http.serversTransports.*.forwardingTimeouts": _TIMEOUTS,
-    "tcpServersTransport.tls": _CLIENT_TLS,
-    "tcp.serversTransports.*.tls": _CLIENT_TLS,
+    "tcpServersTransport.tls": _TRANSPORT,
+    "tcp.serversTransports.*.tls": _TRANSPORT,
     "providers": "file http rest docker swarm ecs nomad consulCatalog consul etcd zooKeeper redis kubernetesCRD "
     "kubernetesIngress kubernetesGateway kubernetesIngressNGINX knative plugin marathon rancher "
     "providersThrottleDuration precedence",

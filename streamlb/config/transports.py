@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from streamlb.config.model import Config
     from streamlb.config.reading import Path, Reading
     from streamlb.config.static import ServersTransport, TcpServersTransport
-    from streamlb.config.tls import Certificate, ClientTls
+    from streamlb.config.tls import Certificate, ClientTls, TlsOptions
 
 MARK = "-----BEGIN "
 """What PEM text holds and a path does not (RFC 7468)."""
@@ -60,22 +60,24 @@ def check(config: Config, files: Files, reading: Reading, check_ciphers: CheckCi
             _check_tls((*path, "tls"), other.tls, files, reading)
     for protocol in ("http", "tcp"):
         for name in _transports(protocol, config):
-            if "@" in name:
-                reason = "a name cannot hold `@`: it separates a name from its provider"
-                reading.error((protocol, "serversTransports", name), reason, at_key=True)
+            reading.check_own_name((protocol, "serversTransports", name))
     _check_references(config, reading)
 
 
-def _check_tls(path: Path, transport: ServersTransport | ClientTls, files: Files, reading: Reading) -> None:
+def check_versions(path: Path, tls: ClientTls | TlsOptions, reading: Reading) -> None:
+    if tls.min_version > tls.max_version:
+        low = (*path, "minVersion")
+        where = low if reading.has(low) else (*path, "maxVersion")
+        reading.error(where, f"minVersion {tls.min_version} is above maxVersion {tls.max_version}")
+
+
+def _check_tls(path: Path, transport: ClientTls, files: Files, reading: Reading) -> None:
     if reading.is_broken(path):
         return
     name = transport.server_name
     if name and not is_host(name):
         reading.error((*path, "serverName"), f"`{name}` is not the name of a host")
-    if transport.min_version > transport.max_version:
-        low = (*path, "minVersion")
-        where = low if reading.has(low) else (*path, "maxVersion")
-        reading.error(where, f"minVersion {transport.min_version} is above maxVersion {transport.max_version}")
+    check_versions(path, transport, reading)
     for index in range(len(transport.root_cas)):
         spot = (*path, "rootCAs", index)
         text = files.read(transport.root_cas[index], spot)

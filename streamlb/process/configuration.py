@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamlb.config.check import Loaded
+from streamlb.config.check import Judges, Loaded
 from streamlb.config.check import load as load_with
 from streamlb.config.near import did_you_mean
 from streamlb.config.routers import HiddenRouter, RuledRouter, RuleFault, SecureRouter
@@ -45,8 +45,7 @@ def load(path: str | os.PathLike[str], *, now: float | None = None) -> Loaded:
 
         return remarks(chain, now)
 
-    return load_with(
-        path,
+    judges = Judges(
         check_rule=check_rule,
         find_hidden=find_hidden,
         check_pem=check_pem,
@@ -57,6 +56,7 @@ def load(path: str | os.PathLike[str], *, now: float | None = None) -> Loaded:
         check_ciphers=suites_not_spoken,
         find_disputed=find_disputed,
     )
+    return load_with(path, judges)
 
 
 def check_rule(text: str, protocol: str, syntax: str = "v3", is_tls: bool = False) -> RuleFault | None:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from streamlb.config.model import Config
     from streamlb.config.reading import Path
-    from streamlb.config.static import ServersTransport
     from streamlb.config.tls import Certificate, ClientTls
 
     Stamp = tuple[int, int, int, int] | None
@@ -219,7 +218,7 @@ def _served(config: Config) -> Iterator[tuple[Path, ServedCertificate]]:
             yield ("tls", "stores", name, "defaultCertificate"), store.default_certificate
 
 
-def _transports(config: Config) -> Iterator[tuple[Path, ServersTransport | ClientTls]]:
+def _transports(config: Config) -> Iterator[tuple[Path, ClientTls]]:
     yield ("serversTransport",), config.servers_transport
     for name, transport in config.http.servers_transports.items():
         yield ("http", "serversTransports", name), transport

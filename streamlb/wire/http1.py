@@ -34,7 +34,6 @@ _host = re.compile(
     rb"(?:(?:\[[0-9A-Fa-f:.]++(?:%25[\w.~-]++)?\]|[A-Za-z0-9._~!$&'()*+,;=%-]++)(?::[0-9]{0,5})?)?"
 ).fullmatch
 _digits = re.compile(rb"[0-9]{1,19}").fullmatch
-_token = re.compile(TOKEN + rb"++").fullmatch
 _fold = re.compile(rb"\r\n[ \t]").search
 
 find_flaw = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import h11
 
 from streamlb.balance.sticky import Attributes, Sticky, old_tokens, token
-from streamlb.config.check import load_text
+from streamlb.config.check import Judges, load_text
 from streamlb.config.tree import Source
 from streamlb.errors import ConfigError, DownstreamError, UpstreamError
 from streamlb.process.configuration import check_rule, find_hidden
@@ -245,7 +245,7 @@ def run_config(data: bytes) -> None:
 def problems_of(text: str) -> list[Problem] | None:
     """None when the configuration is valid."""
     try:
-        load_text(text, check_rule=check_rule, find_hidden=find_hidden)
+        load_text(text, judges=Judges(check_rule=check_rule, find_hidden=find_hidden))
     except ConfigError as error:
         return error.problems
     return None

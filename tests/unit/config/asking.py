@@ -23,7 +23,7 @@ UDP = 'entryPoints: {dns: {address: ":53/udp"}}\n'
 def problems_of(text: str, check_rule: CheckRule | None = None) -> list[Problem]:
     """All problems; empty when the configuration is valid."""
     try:
-        check.load_text(dedent(text), "lb.yaml", check_rule=check_rule)
+        check.load_text(dedent(text), "lb.yaml", check.Judges(check_rule=check_rule))
     except ConfigError as error:
         return error.problems
     return []

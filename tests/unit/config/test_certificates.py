@@ -29,12 +29,12 @@ def load(folder: Path, tls: str, rest: str = "") -> Loaded:
     path.write_text(f"{WEB}tls: {{{tls}}}\n{rest}")
     for name, text in (("c.pem", PEM), ("k.pem", KEY), ("ca.pem", PEM), ("old.pem", OLD)):
         (folder / name).write_text(text)
-    return check.load(
-        path,
+    judges = check.Judges(
         describe=lambda chain: ([chain[5:10]], 7.0),
         remark=lambda chain: [("it is old", "renew it")] if chain == OLD else [],
         check_tls_options=refuse_curves,
     )
+    return check.load(path, judges)
 
 
 def faults(folder: Path, tls: str, rest: str = "") -> list[str]:

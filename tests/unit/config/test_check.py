@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlb.config.check import MAX_PROBLEMS, load, load_text, read
+from streamlb.config.check import MAX_PROBLEMS, Judges, load, load_text
 from streamlb.config.report import render
 from streamlb.config.routers import RuleFault
 from streamlb.errors import ConfigError
@@ -73,12 +73,12 @@ def test_names_with_an_at_sign() -> None:
 def test_read_and_load(tmp_path: Path) -> None:
     path = tmp_path / "lb.yaml"
     path.write_text(WEB)
-    assert read(path).entry_points["web"].address == ":80"
+    assert load(path).config.entry_points["web"].address == ":80"
     loaded = load(str(path))
     assert loaded.files == [str(path)]
     assert loaded.notes == []
     with pytest.raises(ConfigError) as caught:
-        read(tmp_path / "gone.yaml")
+        load(tmp_path / "gone.yaml")
     assert line_of(caught.value.problems[0]) == "1:1  | cannot read the file: No such file or directory | "
 
 
@@ -152,7 +152,7 @@ def test_problems_of_all_files_at_once(tmp_path: Path) -> None:
         twice=ROUTE,
     )
     with pytest.raises(ConfigError) as caught:
-        load(main, check_rule=lambda rule, *_: RuleFault("no", 0) if "bad" in rule else None)
+        load(main, Judges(check_rule=lambda rule, *_: RuleFault("no", 0) if "bad" in rule else None))
     found = [(Path(problem.position.file).name, problem.position.line) for problem in caught.value.problems]
     assert found == [("binary.yaml", 1), ("broken.yaml", 2), ("route.yaml", 6), ("twice.yaml", 1)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamlb.config.check import load_text
+from streamlb.config.check import Judges, load_text
 from streamlb.config.health import pattern_of
 from streamlb.config.model import HealthCheck, PassiveHealthCheck
 from streamlb.errors import ConfigError
@@ -171,9 +171,9 @@ def test_whoever_knows_patterns_checks_them() -> None:
         return ("", "") if pattern == "a.c" else ("no good", "do better")
 
     for body in ("ok", "/a.c/", "''"):
-        load_text(text(f"{{path: /h, body: {body}}}"), check_pattern=check_pattern)
+        load_text(text(f"{{path: /h, body: {body}}}"), judges=Judges(check_pattern=check_pattern))
     with pytest.raises(ConfigError) as caught:
-        load_text(text("{path: /h, body: '/(a/'}"), check_pattern=check_pattern)
+        load_text(text("{path: /h, body: '/(a/'}"), judges=Judges(check_pattern=check_pattern))
     [problem] = caught.value.problems
     assert line_of(problem) == "6:31 http.services.s.loadBalancer.healthCheck.body | no good | do better"
     assert seen == ["a.c", "(a"]

@@ -54,7 +54,7 @@ def load(folder: Path, manifests: str, main: str = "") -> check.Loaded:
     path = folder / "lb.yaml"
     path.write_text(MAIN + dedent(main))
     judge = lambda _, key: PemFault("not the key", of_key=True) if "wrong" in key else None  # noqa: E731
-    return check.load(path, check_pem=judge, describe=lambda chain: ([f"{len(chain)}.test"], 7.0))
+    return check.load(path, check.Judges(check_pem=judge, describe=lambda chain: ([f"{len(chain)}.test"], 7.0)))
 
 
 def config_of(folder: Path, manifests: str, main: str = "") -> Config:

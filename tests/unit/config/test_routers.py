@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamlb.config.check import load, load_text
+from streamlb.config.check import Judges, load, load_text
 from streamlb.config.routers import HiddenRouter, RuledRouter, RuleFault, entry_points_of
 from tests.unit.config.asking import UDP, WEB, config_of, line_of, lines_of, notes_of
 
@@ -185,7 +185,7 @@ def hidden_notes(routers: str, hidden: dict[str, HiddenRouter], tcp: str = "") -
     def find(ruled: list[RuledRouter], _protocol: str) -> list[HiddenRouter]:
         return [hidden[each.name] for each in ruled if each.name in hidden]
 
-    loaded = load_text(BASE % (routers, tcp, ""), "lb.yaml", find_hidden=find)
+    loaded = load_text(BASE % (routers, tcp, ""), "lb.yaml", judges=Judges(find_hidden=find))
     return [line_of(note).split(" ", 1)[1] for note in loaded.notes]
 
 
@@ -227,8 +227,8 @@ def test_a_router_reached_on_one_entry_point_is_not_reported() -> None:
         return [HiddenRouter("b", (("a", 7),))] if [each.name for each in ruled] == ["a", "b"] else []
 
     only = TWO.replace("rule: A", "entryPoints: [web], rule: A")
-    assert load_text(BASE % (only, "", ""), find_hidden=find).notes == []
-    assert len(load_text(BASE % (TWO, "", ""), find_hidden=find).notes) == 1
+    assert load_text(BASE % (only, "", ""), judges=Judges(find_hidden=find)).notes == []
+    assert len(load_text(BASE % (TWO, "", ""), judges=Judges(find_hidden=find)).notes) == 1
 
 
 def test_what_the_search_is_given() -> None:
@@ -239,7 +239,7 @@ def test_what_the_search_is_given() -> None:
         return []
 
     routers = "a: {rule: A, service: app, priority: 3, ruleSyntax: v2}, b: {rule: B, service: app, entryPoints: [alt]}"
-    load_text(BASE % (routers, "", ""), find_hidden=find)
+    load_text(BASE % (routers, "", ""), judges=Judges(find_hidden=find))
     a, b = RuledRouter("a", "A", 3, "v2"), RuledRouter("b", "B", 0, "v3")
     assert [ruled for protocol, ruled in given if protocol == "http" and len(ruled) == 1] == [[a]]
     assert [ruled for protocol, ruled in given if protocol == "http" and len(ruled) == 2] == [[a, b]]
@@ -259,7 +259,7 @@ def test_the_other_router_may_be_in_another_file(tmp_path: Path) -> None:
     def find(ruled: list[RuledRouter], _protocol: str) -> list[HiddenRouter]:
         return [HiddenRouter("b", ((each.name, 7),)) for each in ruled if each.name != "b"]
 
-    [note] = [note for note in load(main, find_hidden=find).notes if "reaches" in note.reason]
+    [note] = [note for note in load(main, judges=Judges(find_hidden=find)).notes if "reaches" in note.reason]
     assert f"(line 6 of {tmp_path}/m.yaml) is tried before it" in note.reason
 
 

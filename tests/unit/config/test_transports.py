@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streamlb.config import check
-from streamlb.config.static import Certificate, ServersTransport
+from streamlb.config.static import ServersTransport
+from streamlb.config.tls import Certificate
 from streamlb.config.transports import PemFault
 from streamlb.errors import ConfigError
 from tests.unit.config.asking import WEB, config_of, line_of, lines_of, notes_of
@@ -108,7 +109,7 @@ def judge(certificates: str, key: str) -> PemFault | None:
 def load(folder: Path, options: str) -> check.Loaded:
     path = folder / "lb.yaml"
     path.write_text(transport(options))
-    return check.load(path, check_pem=judge)
+    return check.load(path, check.Judges(check_pem=judge))
 
 
 def test_files_are_read_from_beside_the_configuration(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_files_of_tcp_transports_are_read_too(tmp_path: Path, place: str) -> Non
     path = tmp_path / "lb.yaml"
     at_root = place == "tcpServersTransport"
     path.write_text(f"{WEB}{place}: {options}" if at_root else f"{WEB}tcp: {{serversTransports: {{t: {options}}}}}")
-    config = check.load(path, check_pem=judge).config
+    config = check.load(path, check.Judges(check_pem=judge)).config
     tls = (config.tcp_servers_transport if at_root else config.tcp.servers_transports["t"]).tls
     assert tls is not None
     assert (tls.root_cas, tls.certificates) == ([PEM], [Certificate(cert_file=PEM, key_file=KEY)])
@@ -203,8 +204,9 @@ def test_what_is_wrong_with_tcp_transports() -> None:
 def test_suites(tmp_path: Path) -> None:
     path = tmp_path / "lb.yaml"
     path.write_text(transport("cipherSuites: [GOOD, BAD]"))
+    judges = check.Judges(check_ciphers=lambda names: [(1, "unknown", "did you mean `GOOD`?")] if names else [])
     with pytest.raises(ConfigError) as caught:
-        check.load(path, check_ciphers=lambda names: [(1, "unknown", "did you mean `GOOD`?")] if names else [])
+        check.load(path, judges)
     assert [line_of(problem) for problem in caught.value.problems] == [
         "2:53 http.serversTransports.t.cipherSuites[1] | unknown | did you mean `GOOD`?"
     ]
