@@ -16,6 +16,7 @@ from streamlb.config.health import pattern_of
 from streamlb.errors import UpstreamError
 from streamlb.health.checks import DEFAULT_PORTS, Result
 from streamlb.health.connect import ProbeError, connect
+from streamlb.net.handshake import MIN_HANDSHAKE_TIMEOUT
 from streamlb.net.tls import PemError, client_context, handshake_error, reason_of
 from streamlb.routing.pattern import searcher
 from streamlb.wire.body import Body, BodyError
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from streamlb.wire.message import ResponseHead
 
 MAX_REDIRECTS = 10
-MIN_HANDSHAKE_TIMEOUT = 0.1
-"""Seconds; the time of the whole probe is bounded by its caller."""
 MAX_INTERIM = 10
 """1xx answers in front of the final one."""
 MAX_BODY = 64 * 1024

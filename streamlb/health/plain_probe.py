@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from streamlb.health.checks import Result
 from streamlb.health.connect import ProbeError, connect, connect_datagram, resolve
 from streamlb.net.datagram import ABSENT, MAX_DATAGRAM, Place
+from streamlb.net.handshake import MIN_HANDSHAKE_TIMEOUT
 from streamlb.net.tls import PemError, client_context, handshake_error, reason_of
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from streamlb.config.tls import ClientTls
     from streamlb.health.checks import Check
 
-MIN_HANDSHAKE_TIMEOUT = 0.1
-"""Seconds; the time of the whole probe is bounded by its caller."""
 MAX_SHOWN = 32
 """Bytes of an unexpected answer that a log line shows."""
 

@@ -8,7 +8,7 @@ Specified by RFC 8446 section 4 and RFC 5246 section 7; a peer that is slow or m
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from streamlb.net.poller import READABLE, WRITABLE, poller_of
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from streamlb.net.secure import SecureSocket
 
     OnDone = Callable[[OSError | None], object]
+
+
+MIN_HANDSHAKE_TIMEOUT: Final = 0.1
+"""Seconds a TLS handshake with a server gets at least, however long the connect before it took."""
 
 
 class Handshake:

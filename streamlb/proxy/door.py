@@ -9,7 +9,6 @@ HTTP, over TLS the narrower one wins (`EntryPointTable.take_tls`).
 from __future__ import annotations
 
 import functools
-import ipaddress
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,20 +23,18 @@ from streamlb.proxy.contexts import Contexts
 from streamlb.proxy.http import HttpEntry
 from streamlb.proxy.newcomer import Newcomer
 from streamlb.proxy.tcp import TcpEntry
+from streamlb.proxy.trusted import Trusted
 
 if TYPE_CHECKING:
     import asyncio
     import socket
 
-    from streamlb.config.tls import AcceptedProxyProtocol
-    from streamlb.net.address import IPAddress
     from streamlb.net.secure import SecureSocket
     from streamlb.proxy.live import Live
     from streamlb.proxy.pump import Stream
     from streamlb.routing.router import Route
     from streamlb.runtime.snapshot import EntryPointTable, World
 
-    IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +65,7 @@ class Door:
         self._limit = limit = options.transport.max_connections
         self.patience = options.transport.responding_timeouts.read_header_timeout or NEVER
         self.wants_header = options.proxy_protocol is not None
-        self._believed = _believed(options.proxy_protocol)
+        self.trusted = Trusted(options.proxy_protocol)
         self._throttle = Throttle(LOG_INTERVAL)
         self._newcomers: dict[Newcomer, None] = {}
         self._adopting = 0
@@ -102,10 +99,6 @@ class Door:
             self.take_plain(sock, arrival)
 
     # --- who says what it is ----------------------------------------------------------------------------------
-
-    def believes(self, client: IPAddress) -> bool:
-        """Whether a PROXY header from there is to be taken for true."""
-        return any(client in network for network in self._believed)
 
     def opened(self, newcomer: Newcomer) -> None:
         """Somebody has to be waited for."""
@@ -159,11 +152,3 @@ class Door:
         finally:
             self._adopting -= 1
             self._acceptor.resume()
-
-
-def _believed(options: AcceptedProxyProtocol | None) -> tuple[IPNetwork, ...]:
-    """Whose PROXY headers are taken for true."""
-    if options is None:
-        return ()
-    texts = ["0.0.0.0/0", "::/0"] if options.insecure else options.trusted_ips
-    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import struct
 from typing import TYPE_CHECKING, Final, cast
 
 from streamlb.errors import DownstreamError
@@ -22,6 +20,7 @@ from streamlb.proxy.clock import NEVER
 from streamlb.proxy.forwarder import Forwarder
 from streamlb.proxy.heads import HeadReader
 from streamlb.proxy.introducing import endpoint_of
+from streamlb.proxy.pump import reset_on_close
 from streamlb.wire.body import Body, BodyError
 from streamlb.wire.http1 import MAX_REQUEST_LINE, find_flaw
 
@@ -36,8 +35,6 @@ LINGER: Final = 2.0
 """Seconds the last answer gets to arrive while unread bytes of the client are thrown away."""
 MAX_INBOX: Final = 64 * 1024
 """Bytes of pipelined requests held before reading stops."""
-
-_RESET: Final = struct.pack("ii", 1, 0)
 
 
 class Downstream(asyncio.Protocol):
@@ -372,7 +369,7 @@ class Downstream(asyncio.Protocol):
         sock = self.transport.get_extra_info("socket")
         if sock is not None:
             with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                reset_on_close(sock)
         self.transport.abort()
 
     # --- the end -----------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ class HeadReader:
         # connection
         self._entry = entry
         self.peer = peer
-        self.trusted = entry.trusts(peer)
+        self.trusted = entry.trusted.covers(peer)
         self._block = b""
         self._fields = cast("RequestFields", None)
 

@@ -7,7 +7,6 @@ Used by `process/worker.py`.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket
 from typing import TYPE_CHECKING, Final
@@ -18,6 +17,7 @@ from streamlb.proxy.downstream import Downstream
 from streamlb.proxy.mirror import Mirrors
 from streamlb.proxy.pool import Pool
 from streamlb.proxy.replay import Replays
+from streamlb.proxy.trusted import Trusted
 from streamlb.wire.policy import RequestPolicy
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ class HttpEntry:
 
     __slots__ = (
         "_throttle",
-        "_trusted",
         "_world",
         "clock",
         "forwarding",
@@ -70,7 +69,7 @@ class HttpEntry:
         "read_timeout",
         "replays",
         "server_name",
-        "trusts_all",
+        "trusted",
         "wears_out",
         "write_timeout",
     )
@@ -93,8 +92,7 @@ class HttpEntry:
         options = world.runtime.entry_points[name].options
         self.policy = request_policy(options)
         self.forwarding = options.forwarded_headers
-        self.trusts_all = self.forwarding.insecure
-        self._trusted = [ipaddress.ip_network(text, strict=False) for text in self.forwarding.trusted_ips]
+        self.trusted = Trusted(self.forwarding)
         self._set_limits(options)
 
     def _set_limits(self, options: EntryPoint) -> None:
@@ -130,13 +128,6 @@ class HttpEntry:
         """Whether a request may not come over a connection whose handshake was held to these TLS options."""
         table = self._world.runtime.entry_points.get(self.name)
         return table is not None and table.plan.misdirects(options, host, route)
-
-    def trusts(self, peer: str) -> bool:
-        """Whether the forwarding fields of this client are believed."""
-        if self.trusts_all or not self._trusted:
-            return self.trusts_all
-        address = ipaddress.ip_address(peer)
-        return any(address in network for network in self._trusted)
 
     def pool_of(self, server: Server) -> Pool:
         """The connections kept to `server`, made at its first use."""

@@ -123,7 +123,7 @@ class Newcomer:
         if isinstance(found, Header):
             self._take_off(found.length)
             self._first = -1
-            if found.source is not None and self._door.believes(self._arrival.client):
+            if found.source is not None and self._door.trusted.covers(self._arrival.client):
                 self._arrival.speak_for(found.source, found.destination)
         if self._door.table.speaks_tls:
             self._step = self._read_opening

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from streamlb.errors import InternalError, Retry, UpstreamError
 from streamlb.net.dial import dial
-from streamlb.net.handshake import shake_hands
+from streamlb.net.handshake import MIN_HANDSHAKE_TIMEOUT, shake_hands
 from streamlb.net.secure import SecureSocket
 from streamlb.net.secure_transport import SecureTransport
 from streamlb.net.tasks import spawn
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from streamlb.proxy.introducing import Ends
     from streamlb.proxy.upstream import Owner
 
-MIN_HANDSHAKE_TIMEOUT: Final = 0.1
-"""Seconds a TLS handshake gets at least, however long the connect before it took."""
 MAX_HANDSHAKE_TIMEOUT: Final = 3600.0
 """Seconds a TLS handshake may take where dialTimeout 0 sets no limit; the loops want a number."""
 

@@ -7,13 +7,13 @@ Called by `tcp_conversation.py` and `tcp_mirror.py`. Specified in docs/reference
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from streamlb.balance.selection import Server
 from streamlb.balance.tree import Balancer
 from streamlb.errors import InternalError, Retry, UpstreamError
 from streamlb.net.dial import REASONS, dial
-from streamlb.net.handshake import shake_hands
+from streamlb.net.handshake import MIN_HANDSHAKE_TIMEOUT, shake_hands
 from streamlb.net.poller import PEER_ENDED, READABLE, poller_of
 from streamlb.net.secure import SecureSocket
 from streamlb.net.tls import PemError, client_context, handshake_error
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from streamlb.runtime.snapshot import Runtime
 
     OnDone = Callable[[Stream | None, UpstreamError | None], object]
-
-MIN_HANDSHAKE_TIMEOUT: Final = 0.1
-"""Seconds a TLS handshake gets at least, however long the connect before it took."""
 
 
 def reach(
