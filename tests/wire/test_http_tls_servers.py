@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from streamlb.config.static import Certificate, ForwardingTimeouts, ServersTransport
+from streamlb.config.static import ForwardingTimeouts, ServersTransport
+from streamlb.config.tls import Certificate
 from tests.support.certificates import authority, local_pair, secure_recording
 from tests.support.engine import beside, http_engine, off_loop, secure
 from tests.support.http import After, Client, http_get, ok, raw_http, recording

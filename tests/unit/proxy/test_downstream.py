@@ -25,4 +25,4 @@ def test_the_peer_is_an_address(host: str, peer: str) -> None:
     connection = Downstream(entry)
     connection.connection_made(Mock(**{"get_extra_info.return_value": (host, 4711, 0, 0)}))
     assert connection.peer == peer
-    entry.trusts.assert_called_once_with(peer)
+    entry.trusted.covers.assert_called_once_with(peer)
