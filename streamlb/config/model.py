@@ -17,20 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge, Le
 
 from streamlb.config.naming import SETTINGS, Derived
-from streamlb.config.static import (
-    Core,
-    Duration,
-    EntryPoint,
-    Log,
-    Percent,
-    Providers,
-    ServersTransport,
-    SignedDuration,
-    StatusRanges,
-    TcpServersTransport,
-    Times,
-    Weight,
-)
+from streamlb.config.observation import AccessLog, Log, Metrics, Observability, Ping, Steering, Tracing
+from streamlb.config.quantities import Duration, Percent, SignedDuration, StatusRanges, Times, Weight
+from streamlb.config.static import Core, EntryPoint, Providers, ServersTransport, TcpServersTransport
 from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls, SentProxyProtocol, Tls
 
 if TYPE_CHECKING:
@@ -74,6 +63,7 @@ class Router:
     timeouts: Timeouts | None = None
     tls: RouterTls | None = None
     middlewares: list[str] = field(default_factory=list)
+    observability: Observability | None = None
 
     __pydantic_config__ = SETTINGS
 
@@ -410,6 +400,11 @@ class Config:
     entry_points: dict[str, EntryPoint] = field(default_factory=dict)
     workers: Annotated[int, Ge(1), Le(256)] | Literal["auto"] = 1
     log: Log = field(default_factory=Log)
+    access_log: AccessLog | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing | None = None
+    ping: Ping | None = None
+    ctl: Steering = field(default_factory=Steering)
     core: Core = field(default_factory=Core)
     servers_transport: ServersTransport = field(default_factory=ServersTransport)
     tcp_servers_transport: TcpServersTransport = field(default_factory=TcpServersTransport)
