@@ -7,13 +7,15 @@ Specified by Traefik's routers pages: a router with `tls` takes TLS connections 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamlb.config.model import qualify, tls_options_named
+from streamlb.config.observation import PING
 from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls
 from streamlb.errors import InternalError
 from streamlb.routing.router import HttpTable, Router, TcpTable
 from streamlb.runtime.limits import Override
+from streamlb.runtime.local import Pinging
 from streamlb.runtime.redirection import redirecting_router
 from streamlb.runtime.snapshot import EntryPointTable
 
@@ -67,7 +69,10 @@ def _routers(
         unknown = [each for each in router.entry_points if each not in config.entry_points]
         if unknown:
             raise InternalError(f"{protocol} router {name}: entry point {unknown[0]} does not exist")
-        if router.entry_points and entry_point not in router.entry_points:
+        if not router.joins(entry_point):
+            continue
+        if router.service == PING:
+            joined.append(_pinging(name, router, config))
             continue
         service = services.get((protocol, qualify(router.service, name)))
         if service is None:
@@ -78,6 +83,15 @@ def _routers(
             Router(name, router.rule, service, router.priority, syntax, limits, router.tls and _named(router.tls))
         )
     return joined
+
+
+def _pinging(name: str, router: model.Router, config: model.Config) -> Router:
+    if config.ping is None:
+        raise InternalError(f"http router {name}: ping is not on")
+    nobody: Any = None
+    pinging = Pinging(config.ping.terminating_status_code)
+    tls = router.tls and _named(router.tls)
+    return Router(name, router.rule, nobody, router.priority, config.syntax_of(router), tls=tls, local=pinging)
 
 
 def _named(tls: RouterTls) -> RouterTls:
