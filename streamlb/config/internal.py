@@ -88,10 +88,18 @@ def _check_free(path: Path, config: Config, reading: Reading) -> None:
             continue
         if ours.overlaps(theirs):
             line = reading.line(("entryPoints", name))
-            reason = f"this needs an entry point `{INTERNAL_ENTRY_POINT}` on {ADDRESS}, which `{name}` in line {line} has"
+            ours_is = f"an entry point `{INTERNAL_ENTRY_POINT}` is needed for this on {ADDRESS}"
             suggestion = f"say `entryPoint: {name}` here, or make `{INTERNAL_ENTRY_POINT}` with another address"
-            reading.error(path, reason, suggestion, at_key=True)
+            reading.error(path, f"{ours_is}, which `{name}` in line {line} takes", suggestion, at_key=True)
             return
+
+
+def _entry_point(config: Config) -> EntryPoint:
+    """It is open as long as any other, so that `/ping` can say that the end is near."""
+    made = EntryPoint(address=ADDRESS)
+    graces = [each.transport.life_cycle.request_accept_grace_timeout for each in config.entry_points.values()]
+    made.transport.life_cycle.request_accept_grace_timeout = max(graces, default=0.0)
+    return made
 
 
 def complete(config: Config, metrics: Service | None = None) -> Config:
@@ -101,7 +109,7 @@ def complete(config: Config, metrics: Service | None = None) -> Config:
     """
     entry_points, routers, services = config.entry_points, config.http.routers, config.http.services
     if needs_entry_point(config) is not None:
-        entry_points = {**entry_points, INTERNAL_ENTRY_POINT: EntryPoint(address=ADDRESS)}
+        entry_points = {**entry_points, INTERNAL_ENTRY_POINT: _entry_point(config)}
     if metrics is not None:
         services = {**services, METRICS: metrics}
     for name, _, options in wanted(config):

@@ -155,6 +155,8 @@ class Worker:
             serving.leave_down()
 
     async def _drain(self, *, free_port: bool = False) -> None:
+        if self._world is not None:
+            self._world.terminating = True
         drains = [spawn(each.drain(free_port=free_port), f"drain of {each.name}") for each in self._serving.values()]
         cut = sum(await asyncio.gather(*drains))
         if cut:

@@ -57,8 +57,8 @@ FINE = LocalAnswer(200, body=b"OK")
 
 
 def reason_of(status: int) -> str:
-    """The reason phrase of a status; one that has none gets a word all the same."""
+    """The reason phrase of a status; empty where it has none, which HTTP allows."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        return "Status"
+        return ""
