@@ -18,4 +18,4 @@ def run(file: str) -> None:
     """
     from streamlb.process import control
 
-    raise SystemExit(control.run(file))
+    raise SystemExit(control.run([file]))

@@ -28,7 +28,7 @@ from streamlb.net.address import parse_address
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.process.channel import Configure, Drained, Ejected, Health
-from streamlb.process.configuration import add_default_certificate, load
+from streamlb.process.configuration import add_default_certificate, open_sources
 from streamlb.process.fleet import Fleet
 from streamlb.process.renewal import Renewal
 from streamlb.process.resolving import Resolving
@@ -37,6 +37,7 @@ from streamlb.process.sockets import bind_all
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
     from streamlb.config.check import Loaded
     from streamlb.config.model import Config
@@ -52,18 +53,19 @@ SIGNALLED = 128
 """Exit code of an end that did not wait for anything: this plus the signal's number, as shells count."""
 
 
-def run(path: str) -> int:
-    """Load `path`, serve it until told to stop; the exit code."""
+def run(paths: Sequence[str]) -> int:
+    """Load the files, serve them until told to stop; the exit code."""
     started_at = time.monotonic()
+    sources = open_sources(paths)
     try:
-        loaded = load(path)
+        loaded = sources.read()
     except ConfigError as error:
         _show(error)
         return 1
     config = loaded.config
     programme_log.configure(config.log.level, config.log.format)
     try:
-        return asyncio.run(_control(path, loaded, started_at))
+        return asyncio.run(_control(", ".join(paths), loaded, started_at))
     except StartError as error:
         log.error("%s", error)
         return 1
@@ -72,13 +74,13 @@ def run(path: str) -> int:
         return SIGNALLED + signal.SIGINT
 
 
-async def _control(path: str, loaded: Loaded, started_at: float) -> int:
+async def _control(name: str, loaded: Loaded, started_at: float) -> int:
     raise_descriptor_limit()
     config = loaded.config
     if add_default_certificate(config):
         log.warning("there is no default certificate: who asks for a name without one is shown a self-signed one")
     control = Control(config, loaded.pem, bind_all(config, count_workers(config)), started_at)
-    log.info("streamlb %s serves %s: %s", streamlb.__version__, path, report.summary(config))
+    log.info("streamlb %s serves %s: %s", streamlb.__version__, name, report.summary(config))
     for note in loaded.notes:
         log.warning("%s: %s: %s", note.position, note.path, note.reason)
     return await control.run()
