@@ -22,8 +22,8 @@ from streamlb.config.observation import (
     AccessLog,
     Log,
     Metrics,
-    Observability,
     Ping,
+    RouterObservability,
     Steering,
     Tracing,
 )
@@ -72,7 +72,7 @@ class Router:
     timeouts: Timeouts | None = None
     tls: RouterTls | None = None
     middlewares: list[str] = field(default_factory=list)
-    observability: Observability | None = None
+    observability: RouterObservability | None = None
 
     __pydantic_config__ = SETTINGS
 
