@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from streamlb.balance.selection import Node
     from streamlb.config import model
     from streamlb.runtime.gates import Gates
+    from streamlb.runtime.local import Local
 
 
 def table_of(
@@ -71,30 +72,28 @@ def _routers(
             raise InternalError(f"{protocol} router {name}: entry point {unknown[0]} does not exist")
         if not router.joins(entry_point):
             continue
-        if router.service == PING:
-            joined.append(_pinging(name, router, config))
-            continue
-        service = services.get((protocol, qualify(router.service, name)))
-        if service is None:
+        local = _local(name, router, config)
+        service: Any = services.get((protocol, qualify(router.service, name)))
+        if service is None and local is None:
             raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
-        limits = _override(router, config.section(protocol).services[qualify(router.service, name)])
+        limits = _override(router, config.section(protocol).services.get(qualify(router.service, name)))
         syntax = config.syntax_of(router)
         tls = router.tls and _named(router.tls)
         observed = config.entry_points[entry_point].observability
         if router.observability is not None:
             observed = router.observability.over(observed)
-        made = Router(name, router.rule, service, router.priority, syntax, limits, tls, observed=observed)
+        made = Router(name, router.rule, service, router.priority, syntax, limits, tls, local=local, observed=observed)
         joined.append(made)
     return joined
 
 
-def _pinging(name: str, router: model.Router, config: model.Config) -> Router:
+def _local(name: str, router: model.Router, config: model.Config) -> Local | None:
+    """What answers the requests of a router itself, if it leads to such a service."""
+    if router.service != PING:
+        return None
     if config.ping is None:
         raise InternalError(f"http router {name}: ping is not on")
-    nobody: Any = None
-    pinging = Pinging(config.ping.terminating_status_code)
-    tls = router.tls and _named(router.tls)
-    return Router(name, router.rule, nobody, router.priority, config.syntax_of(router), tls=tls, local=pinging)
+    return Pinging(config.ping.terminating_status_code)
 
 
 def _named(tls: RouterTls) -> RouterTls:
@@ -103,7 +102,7 @@ def _named(tls: RouterTls) -> RouterTls:
     return replace(tls, options="" if name == DEFAULT_OPTIONS else name)
 
 
-def _override(router: model.Router, service: model.Service) -> Override | None:
+def _override(router: model.Router, service: model.Service | None) -> Override | None:
     """What is said about timeouts above the load balancers; a router wins over the service it names."""
-    said = [timeouts for timeouts in (service.timeouts, router.timeouts) if timeouts is not None]
+    said = [timeouts for timeouts in (service and service.timeouts, router.timeouts) if timeouts is not None]
     return Override(*said) if said else None
