@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge, Le
 
 from streamlb.config.naming import SETTINGS, Derived
-from streamlb.config.observation import AccessLog, Log, Metrics, Observability, Ping, Steering, Tracing
+from streamlb.config.observation import AccessLog, Log, Metrics, Ping, RouterObservability, Steering, Tracing
 from streamlb.config.quantities import Duration, Percent, SignedDuration, StatusRanges, Times, Weight
 from streamlb.config.static import Core, EntryPoint, Providers, ServersTransport, TcpServersTransport
 from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls, SentProxyProtocol, Tls
@@ -63,7 +63,7 @@ class Router:
     timeouts: Timeouts | None = None
     tls: RouterTls | None = None
     middlewares: list[str] = field(default_factory=list)
-    observability: Observability | None = None
+    observability: RouterObservability | None = None
 
     __pydantic_config__ = SETTINGS
 

@@ -193,6 +193,10 @@ class Forwarder:
 
     def on_request_body(self, data: bytes, done: bool) -> None:
         exchange = self._exchange
+        if data and self._upstream is not None and exchange.answer is Answer.WAITING:
+            self._upstream.hear_first()
+            if not self.client.busy:
+                return  # It was answered already.
         exchange.request_done = done
         if self._upstream is not None:
             exchange.body_sent = True

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from streamlb.config.model import qualify, tls_options_named
 from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls
 from streamlb.errors import InternalError
-from streamlb.routing.router import HttpTable, Router, TcpTable
+from streamlb.routing.router import HttpTable, Route, Router, TcpTable
 from streamlb.runtime.limits import Override
 from streamlb.runtime.redirection import redirecting_router
 from streamlb.runtime.snapshot import EntryPointTable
@@ -35,12 +35,12 @@ def table_of(
     options = config.entry_points[name]
     if options.kind == "udp":
         routers = _routers("udp", name, config, services)
-        return EntryPointTable(name, options, udp=routers[0].service if routers else None)
+        return EntryPointTable(name, options, udp_route=Route(routers[0]) if routers else None)
     http = _routers("http", name, config, services)
     tcp = [router._replace(gates=gates.get(router.name)) for router in _routers("tcp", name, config, services)]
     redirecting = redirecting_router(name, config)
     if redirecting is not None:
-        http.append(redirecting)
+        http.append(redirecting._replace(observed=options.observability))
     if options.http.tls is not None:
         everybody = _named(RouterTls(options=options.http.tls.options))
         http = [router if router.tls is not None else router._replace(tls=everybody) for router in http]
@@ -74,9 +74,12 @@ def _routers(
             raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
         limits = _override(router, config.section(protocol).services[qualify(router.service, name)])
         syntax = config.syntax_of(router)
-        joined.append(
-            Router(name, router.rule, service, router.priority, syntax, limits, router.tls and _named(router.tls))
-        )
+        tls = router.tls and _named(router.tls)
+        observed = config.entry_points[entry_point].observability
+        if router.observability is not None:
+            observed = router.observability.over(observed)
+        made = Router(name, router.rule, service, router.priority, syntax, limits, tls, observed=observed)
+        joined.append(made)
     return joined
 
 
