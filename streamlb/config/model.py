@@ -113,6 +113,7 @@ class Server:
     resolve: whether a name is one server or each of its addresses is (streamlb's own). The servers of such a name are
     made by `resolution.py`; over HTTP they have both, the `url` as written and the numeric `address` of its host, over
     TCP `tls_name` keeps the name, which the certificate must have.
+    in_maintenance: nobody gets to it, see `steering.py`.
     """
 
     url: str = ""
@@ -123,6 +124,7 @@ class Server:
     max_connections: Annotated[int, Ge(0)] = 0
     tls: bool = False
     tls_name: Annotated[str, Derived()] = ""
+    in_maintenance: Annotated[bool, Derived()] = False
 
     __pydantic_config__ = SETTINGS
 

@@ -132,6 +132,8 @@ class Worker:
             else:
                 self._world.runtime = runtime
                 retire(self._registry.retired)
+                if self._registry.parked:
+                    self._on_server_down()
             prepare(told.config)
             tcp_dialling.prepare(runtime)
             for name in [name for name in self._sockets if name in runtime.entry_points]:
