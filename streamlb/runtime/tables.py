@@ -104,5 +104,5 @@ def _named(tls: RouterTls) -> RouterTls:
 
 def _override(router: model.Router, service: model.Service | None) -> Override | None:
     """What is said about timeouts above the load balancers; a router wins over the service it names."""
-    said = [timeouts for timeouts in (service and service.timeouts, router.timeouts) if timeouts is not None]
+    said = [timeouts for timeouts in (service.timeouts if service else None, router.timeouts) if timeouts is not None]
     return Override(*said) if said else None
