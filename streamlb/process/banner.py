@@ -38,8 +38,8 @@ def show_notes(loaded: Loaded) -> None:
         log.warning("%s: %s: %s", note.position, note.path, note.reason)
 
 
-def show_outcome(outcome: Outcome, reason: str) -> None:
-    """What became of a change."""
+def show_outcome(outcome: Outcome, reason: str, before: int) -> None:
+    """What became of a change. before: the version that was served until now."""
     for lines, level in ((outcome.problems, logging.ERROR), (outcome.changes, logging.INFO)):
         for line in lines[:MAX_LINES]:
             log.log(level, "%s", line)
@@ -47,7 +47,9 @@ def show_outcome(outcome: Outcome, reason: str) -> None:
             log.log(level, "and %d more", len(lines) - MAX_LINES)
     if outcome.kept:
         log.error("%s: the last good version of %s stays in use", reason, ", ".join(outcome.kept))
-    if outcome.ok:
+    if outcome.ok and outcome.version == before:
+        log.info("%s: the configuration is as before", reason)
+    elif outcome.ok:
         log.info("%s: version %d of the configuration is served", reason, outcome.version)
     else:
         log.error("%s: the new configuration is not served as a whole; version %d is", reason, outcome.version)
@@ -60,7 +62,7 @@ def _routers_of(config: Config, name: str) -> str:
     counts = []
     for protocol in ("udp",) if is_udp else ("http", "tcp"):
         routers = config.section(protocol).routers.values()
-        joined = sum(1 for router in routers if not router.entry_points or name in router.entry_points)
+        joined = sum(1 for router in routers if router.joins(name))
         if joined:
             counts.append(f"{joined} {protocol.upper()} router{'' if joined == 1 else 's'}")
     if options.http.redirections is not None:

@@ -27,12 +27,13 @@ import msgspec
 
 import streamlb
 from streamlb.config import report
+from streamlb.config.internal import complete
 from streamlb.errors import ConfigError, StartError
 from streamlb.health.prober import Prober
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
-from streamlb.process.channel import Configure, Drained, Ejected, Health
 from streamlb.process import banner
+from streamlb.process.channel import Configure, Drained, Ejected, Health
 from streamlb.process.configuration import add_default_certificate, open_sources
 from streamlb.process.fleet import Fleet
 from streamlb.process.reload import Outcome, Turns
@@ -85,7 +86,7 @@ def run(paths: Sequence[str]) -> int:
 async def _control(name: str, sources: Sources, loaded: Loaded, started_at: float) -> int:
     raise_descriptor_limit()
     control = Control(sources, loaded, Sockets(), started_at)
-    log.info("streamlb %s serves %s: %s", streamlb.__version__, name, report.summary(control.config))
+    log.info("streamlb %s serves %s: %s", streamlb.__version__, name, report.summary(loaded.config))
     banner.show_notes(loaded)
     return await control.run()
 
@@ -197,7 +198,7 @@ class Control:
 
     def _effective(self, loaded: Loaded) -> Config:
         """What is to be served: what the files say and what this process makes of it."""
-        return self.resolving.resolve(loaded.config)
+        return complete(self.resolving.resolve(loaded.config))
 
     def _complete(self, loaded: Loaded) -> None:
         if add_default_certificate(loaded.config):
@@ -208,7 +209,7 @@ class Control:
         reason = ", ".join(reasons)
         if self.stopping:
             return Outcome(ok=False, version=self.version, problems=["streamlb is stopping"])
-        loaded, problems, kept = self.loaded, list[str](), list[str]()
+        loaded, problems, kept, before = self.loaded, list[str](), list[str](), self.version
         if reads:
             self.reloads += 1
             # In a thread, because the health checks must not miss their time meanwhile.
@@ -221,7 +222,7 @@ class Control:
             self._load(loaded, complete=not problems)
         outcome = Outcome(ok=not problems, version=self.version, changes=changes, problems=problems, kept=kept)
         self.failures += not outcome.ok
-        banner.show_outcome(outcome, reason)
+        banner.show_outcome(outcome, reason, before)
         return outcome
 
     def _load(self, loaded: Loaded, *, complete: bool) -> None:

@@ -13,7 +13,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from streamlb.net.tasks import spawn
-from streamlb.process.serving import serve
+from streamlb.process.serving import identity, serve
 
 if TYPE_CHECKING:
     from streamlb.process.serving import Serving
@@ -47,18 +47,18 @@ class Entries:
             self._let_go(serving, at_once=serving.is_udp and serving.identity in taken)
         for name, table in tables.items():
             sock = offered.pop(name, None)
-            serving = self.open.get(name)
-            if serving is None:
+            present = self.open.get(name)
+            if present is None:
                 if sock is not None:
                     self.open[name] = await serve(world, name, sock)
                 continue
             if sock is not None:
                 sock.close()
-            if not serving.suits(table):
+            if not present.suits(table):
                 # Who has come in stays with what he found; who comes from now on finds the new.
-                again = socket.socket(fileno=os.dup(serving.sock.fileno()))
-                self.open[name] = await serve(world, name, again, serving.live)
-                serving.stop()
+                again = socket.socket(fileno=os.dup(present.sock.fileno()))
+                self.open[name] = await serve(world, name, again, present.live)
+                present.stop()
         for sock in offered.values():
             sock.close()
 
@@ -80,8 +80,3 @@ class Entries:
         task = spawn(serving.finish(0.0 if at_once else serving.grace), f"end of {serving.name}")
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
-
-
-def identity(sock: socket.socket) -> int:
-    """What all descriptors of one socket have in common."""
-    return os.fstat(sock.fileno()).st_ino
