@@ -158,6 +158,9 @@ class Downstream(asyncio.Protocol):
         self.ending = True
         self._forwarder.abandon()
         self.entry.closed(self)
+        # They hold each other: without a word they, and what TLS has left, would wait for the collector.
+        self._forwarder.tunnel = None
+        self._forwarder = cast("Forwarder", None)
 
     def pause_writing(self) -> None:
         self.write_blocked = True
