@@ -1,7 +1,7 @@
 """An asyncio transport that speaks TLS: it carries a protocol (the HTTP engine) over a `SecureSocket`.
 
-What lives here: `SecureTransport`. What must not: the handshake (`handshake.py`), records (`secure.py`), anything of
-the protocol it carries. Called by `proxy`.
+What lives here: `SecureTransport`, and `write_last` for this one and others. What must not: the handshake
+(`handshake.py`), records (`secure.py`), anything of the protocol it carries. Called by `proxy`.
 Specified by the transports of asyncio's documentation, and RFC 8446 section 6.1 for the ways in which it may end.
 """
 
@@ -256,6 +256,18 @@ class SecureTransport(asyncio.Transport):
             self._full = True
             self._protocol.pause_writing()
 
+    def write_last(self, data: Bytes) -> None:
+        """Write and close: bytes, goodbye and the end of the connection leave together, if they can leave at once."""
+        secure = self._secure
+        if self._closing or self._finished or secure.unsent or len(data) > PIECE:
+            self.write(data)
+        elif data:
+            try:
+                secure.put(data)
+            except OSError as error:
+                self._lose(error)
+        self.close()
+
     def can_write_eof(self) -> bool:
         """Whether the peer will go on when our side has ended: many take a goodbye for the end of both."""
         return False
@@ -349,3 +361,12 @@ class SecureTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = cast("asyncio.Protocol", protocol)
+
+
+def write_last(transport: asyncio.Transport, data: bytes) -> None:
+    """Write the last bytes and close, in the cheapest way that this transport has for it."""
+    if isinstance(transport, SecureTransport):
+        transport.write_last(data)
+    else:
+        transport.write(data)
+        transport.close()
