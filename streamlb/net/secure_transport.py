@@ -50,7 +50,6 @@ class SecureTransport(asyncio.Transport):
         "_lost",
         "_low",
         "_paused",
-        "_peer",
         "_poller",
         "_protocol",
         "_secure",
@@ -62,11 +61,10 @@ class SecureTransport(asyncio.Transport):
         loop: asyncio.AbstractEventLoop,
         secure: SecureSocket,
         protocol: asyncio.Protocol,
-        peer: Any = None,
         *,
         is_watched: bool = False,
     ) -> None:
-        """peer: its address, if known. is_watched: the poller watches for READABLE (`shake_hands` with `stays`).
+        """is_watched: the poller watches for READABLE (`shake_hands` with `stays`).
 
         Raises OSError, with the socket closed, if the kernel does not watch more.
         """
@@ -78,7 +76,6 @@ class SecureTransport(asyncio.Transport):
         self._chunk = plaintext()
         self._fd = secure.fileno()
         self._protocol = protocol
-        self._peer = peer
         self._high = HIGH_WATER
         self._low = HIGH_WATER // 4
         self._backlog: deque[memoryview] = deque()
@@ -339,8 +336,6 @@ class SecureTransport(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "socket":
             return self._secure.raw
-        if name == "peername" and self._peer is not None:
-            return self._peer
         if name in ("peername", "sockname"):
             raw = self._secure.raw
             try:

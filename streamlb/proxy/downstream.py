@@ -13,7 +13,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final, cast
 
 from streamlb.errors import DownstreamError
-from streamlb.net.address import client_ip
+from streamlb.net.address import client_text
 from streamlb.net.outgoing import count_untaken
 from streamlb.net.secure_transport import write_last
 from streamlb.proxy.answers import render_answer
@@ -113,9 +113,9 @@ class Downstream(asyncio.Protocol):
 
     def _client_address(self) -> str:
         if self._arrival is not None:
-            return str(self._arrival.client)
+            return self._arrival.text
         peer = self.transport.get_extra_info("peername")
-        return str(client_ip(peer)) if peer else "0.0.0.0"
+        return client_text(peer) if peer else "0.0.0.0"
 
     @property
     def ends(self) -> Ends:
