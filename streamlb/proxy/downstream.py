@@ -158,6 +158,7 @@ class Downstream(asyncio.Protocol):
             self.entry.gone += 1
         self.ending = True
         self._forwarder.abandon()
+        self._reader.leave()
         self.entry.closed(self)
         # They hold each other: without a word they, and what TLS has left, would wait for the collector.
         self._forwarder.tunnel = None
