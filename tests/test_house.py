@@ -38,6 +38,8 @@ RANKS = {
     "__main__": 9,
 }
 
+MODEL = {"config.model", "config.static", "config.tls", "config.observation", "config.quantities"}
+
 MAY_IMPORT = {
     "errors": set(),
     "config": {"errors"},
@@ -46,14 +48,12 @@ MAY_IMPORT = {
     "wire": {"errors"},
     "net": {"errors"},
     "session": {"errors", "wire"},
-    "runtime": {"errors", "config.model", "config.static", "config.tls", "routing", "balance", "wire.cookies"},
-    "observe": {"errors", "runtime"},
+    "runtime": {"errors", *MODEL, "routing", "balance", "wire.cookies"},
+    "observe": {"errors", *MODEL, "runtime"},
     "proxy": {"errors", "net", "session", "runtime", "balance", "routing", "wire", "observe"},
     "health": {
         "errors",
-        "config.model",
-        "config.static",
-        "config.tls",
+        *MODEL,
         "config.health",
         "net",
         "routing.pattern",
@@ -74,7 +74,7 @@ READS_FILES = {"config/load.py"}
 ONLY_IN = {
     "h11": re.compile(r"wire/http1\w*\.py|whoami/\w+\.py"),
     "yaml": re.compile(r"config/load\.py"),
-    "click": re.compile(r"cli\.py"),
+    "click": re.compile(r"cli/\w+\.py"),
     "cryptography": re.compile(r"process/certificates\.py"),
     "uvloop": re.compile(r"process/\w+\.py|whoami/\w+\.py"),
     "pydantic": re.compile(r"config/\w+\.py"),

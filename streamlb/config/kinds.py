@@ -17,7 +17,7 @@ from annotated_types import Ge, Le
 from streamlb.config.duration import EXAMPLES
 from streamlb.config.naming import Derived, to_camel
 from streamlb.config.near import did_you_mean
-from streamlb.config.static import OneOrMany, Seconds
+from streamlb.config.quantities import OneOrMany, Seconds
 from streamlb.config.tree import Mapping, Node, Scalar, Sequence
 
 MAX_SHOWN = 60  # characters of a user's value in a message

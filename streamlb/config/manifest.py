@@ -14,7 +14,7 @@ from annotated_types import Ge, Le
 
 from streamlb.config.model import ResponseForwarding, Sticky
 from streamlb.config.naming import SETTINGS
-from streamlb.config.static import Percent, Weight
+from streamlb.config.quantities import Percent, Weight
 from streamlb.config.tls import ClientAuthType, SentProxyProtocol, TlsVersion
 
 LENIENT: Any = {**SETTINGS, "extra": "ignore"}

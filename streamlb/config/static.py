@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 
 from streamlb.config.naming import SETTINGS
+from streamlb.config.observation import Observability
+from streamlb.config.quantities import Duration, SignedDuration
 from streamlb.config.tls import (
     AcceptedProxyProtocol,
     ClientTls,
@@ -21,26 +23,6 @@ from streamlb.config.tls import (
     SentProxyProtocol,
     Trust,
 )
-
-
-class Seconds:
-    """Marks a float that YAML writes as a Go duration (`300ms`, `1m30s`) or a bare number of seconds."""
-
-    def __init__(self, *, signed: bool = False) -> None:
-        self.signed = signed
-
-
-class OneOrMany:
-    """Marks a list that YAML may write as a bare item: `status: 200` for `status: [200]`."""
-
-
-Duration = Annotated[float, Seconds()]
-SignedDuration = Annotated[float, Seconds(signed=True)]
-Weight = Annotated[int, Ge(0), Le(1_000_000)]
-Percent = Annotated[int, Ge(0), Le(100)]
-Times = Annotated[int, Ge(1), Le(1_000)]
-StatusRanges = Annotated[list[str], OneOrMany()]
-"""`["200-399", "429"]`: status codes and ranges of them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,6 +99,8 @@ class EntryPointHttp:
     underscore_headers_strategy: what becomes of fields with `_` in their names.
     max_header_bytes: of a request's head, its request line included.
     tls: makes every router of the entry point one for TLS.
+    request_id: the name of a field that gives each request a number of its own, kept where one comes from a trusted
+    peer; empty: none (streamlb's own).
     """
 
     sanitize_path: bool = True
@@ -126,6 +110,7 @@ class EntryPointHttp:
     max_header_bytes: Annotated[int, Ge(1024), Le(1_048_576)] = 32_768
     tls: EntryPointTls | None = None
     redirections: Redirections | None = None
+    request_id: str = ""
 
     __pydantic_config__ = SETTINGS
 
@@ -156,22 +141,13 @@ class EntryPoint:
     forwarded_headers: ForwardedHeaders = field(default_factory=ForwardedHeaders)
     http: EntryPointHttp = field(default_factory=EntryPointHttp)
     udp: UdpOptions = field(default_factory=UdpOptions)
+    observability: Observability = field(default_factory=Observability)
 
     __pydantic_config__ = SETTINGS
 
     @property
     def kind(self) -> Literal["tcp", "udp"]:
         return "udp" if self.address.lower().endswith("/udp") else "tcp"
-
-
-@dataclass(slots=True, kw_only=True)
-class Log:
-    """`format`: `common` is for people, `json` one object a line; absent: common on a terminal, else json."""
-
-    level: Literal["DEBUG", "INFO", "WARN", "ERROR"] = "INFO"
-    format: Literal["common", "json"] | None = None
-
-    __pydantic_config__ = SETTINGS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -246,8 +222,23 @@ class KubernetesManifests:
 
 
 @dataclass(slots=True, kw_only=True)
+class FileProvider:
+    """Dynamic configuration in more files: `filename` or all YAML files below `directory`, seen from the main file."""
+
+    filename: str = ""
+    directory: str = ""
+    watch: bool = True
+
+    __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
 class Providers:
+    """`providers_throttle_duration`: how long changes of files are collected before they are taken over."""
+
+    file: FileProvider | None = None
     kubernetes_manifests: KubernetesManifests | None = None
+    providers_throttle_duration: Duration = 2.0
 
     __pydantic_config__ = SETTINGS
 

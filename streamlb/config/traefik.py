@@ -10,8 +10,6 @@ A place is a path whose names and indexes are written `*`: `http.services.*.load
 
 from __future__ import annotations
 
-_SAME_FILE = "streamlb reads routers and services from this same file: write them under `http`, `tcp`, `udp`"
-
 _SPEC = "parentRefs ingressClassName"
 _ROUTE_TLS = "certResolver domains store"
 _CHILD = "strategy serversTransport middlewares nativeLB nodePortLB healthCheck passiveHealthCheck"
@@ -20,24 +18,32 @@ _TRANSPORT = "peerCertURI peerCertSANs spiffe"
 _TIMEOUTS = "readIdleTimeout pingTimeout"
 
 _UNSUPPORTED = {
-    "": "global api ping accessLog metrics tracing hostResolver certificatesResolvers experimental spiffe ocsp pilot",
-    "entryPoints.*": "asDefault reusePort allowACMEByPass http2 http3 observability",
+    "": "global api hostResolver certificatesResolvers experimental spiffe ocsp pilot",
+    "entryPoints.*": "asDefault reusePort allowACMEByPass http2 http3",
     "entryPoints.*.http": "middlewares",
     "entryPoints.*.http.tls": "certResolver domains",
+    "entryPoints.*.observability": "traceVerbosity",
+    "http.routers.*.observability": "traceVerbosity",
+    "accessLog": "dualOutput otlp",
+    "metrics": "datadog statsD influxDB2 otlp addInternals",
+    "tracing": "resourceAttributes globalAttributes capturedRequestHeaders capturedResponseHeaders safeQueryParams "
+    "addInternals",
+    "tracing.otlp": "grpc",
+    "tracing.otlp.http": "tls",
     "tls.stores.*": "defaultGeneratedCert",
     "tcp.middlewares.*": "ipWhiteList",
-    "log": "noColor filePath maxSize maxAge maxBackups compress otlp",
+    "log": "maxSize maxAge maxBackups compress otlp",
     "serversTransport": _TRANSPORT,
     "serversTransport.forwardingTimeouts": _TIMEOUTS,
     "http.serversTransports.*": _TRANSPORT,
     "http.serversTransports.*.forwardingTimeouts": _TIMEOUTS,
     "tcpServersTransport.tls": _TRANSPORT,
     "tcp.serversTransports.*.tls": _TRANSPORT,
-    "providers": "file http rest docker swarm ecs nomad consulCatalog consul etcd zooKeeper redis kubernetesCRD "
+    "providers": "http rest docker swarm ecs nomad consulCatalog consul etcd zooKeeper redis kubernetesCRD "
     "kubernetesIngress kubernetesGateway kubernetesIngressNGINX knative plugin marathon rancher "
-    "providersThrottleDuration precedence",
+    "precedence",
     "http": "middlewares",
-    "http.routers.*": "middlewares parentRefs observability",
+    "http.routers.*": "middlewares parentRefs",
     "http.routers.*.tls": "certResolver domains",
     "tcp.routers.*.tls": "certResolver domains",
     "http.services.*": "middlewares",
@@ -78,7 +84,6 @@ ADVICE = {
     ("tls.stores.*", "defaultGeneratedCert"): "name its files as `defaultCertificate`",
     ("tcp.middlewares.*", "ipWhiteList"): "`ipAllowList` is its name now",
     ("MiddlewareTCP.spec", "ipWhiteList"): "`ipAllowList` is its name now",
-    ("providers", "file"): _SAME_FILE,
     ("providers", "kubernetesCRD"): "`providers.kubernetesManifests` reads the same documents from files",
 }
 """What to do instead, where there is something to do."""

@@ -38,7 +38,8 @@ MAX_EVENTS_PER_WAKE: Final = 128
 
 
 class Poller:
-    """Watches descriptors for one loop. An error of `on_ready` is logged, never raised into the loop.
+    """Watches descriptors for one loop. An error of `on_ready` is logged, never raised into the loop; the
+    object whose method it is may have an `on_bug`, which is called then: it cannot go on after a lost event.
 
     Everything may be called from inside `on_ready`, for any descriptor: what had been reported for one that was removed
     meanwhile is dropped, even if its number belongs to another one by then. An event may turn out to be stale: who is
@@ -127,7 +128,7 @@ class Poller:
             except Exception:
                 # Nobody watches it: a copy of a forgotten one is still open.
                 if fd in on_ready or fd in removed:
-                    log.exception("an event was lost by a bug of streamlb")
+                    self._on_bug(on_ready.get(fd))
         self._dispatching = False
         if removed:
             removed.clear()
@@ -142,7 +143,17 @@ class Poller:
             try:
                 on_ready(events)
             except Exception:
-                log.exception("an event was lost by a bug of streamlb")
+                self._on_bug(on_ready)
+
+    def _on_bug(self, on_ready: OnReady | None) -> None:
+        """Called where the error is still at hand."""
+        log.exception("an event was lost by a bug of streamlb")
+        on_bug = getattr(getattr(on_ready, "__self__", None), "on_bug", None)
+        if on_bug is not None:
+            try:
+                on_bug()
+            except Exception:
+                log.exception("what an event was lost for does not end, by a bug of streamlb")
 
 
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, Poller] = WeakKeyDictionary()

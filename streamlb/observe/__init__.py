@@ -1,1 +1,1 @@
-"""Observation: the program log (later access log and metrics)."""
+"""Observation: the programme log, the access log, and the facts behind its lines."""

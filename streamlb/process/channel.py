@@ -12,7 +12,7 @@ import contextlib
 import os
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -34,9 +34,20 @@ ServerKey = tuple[str, str, str]
 
 
 class Listen(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: here is your socket of `entry_point`, as the descriptor that comes with this message."""
+    """To a worker: here is your socket of `entry_point`, as the descriptor that comes with this message.
+
+    It is served from the next `Configure` on, instead of the one it had under that name, if any.
+    """
+
+    DESCRIPTORS: ClassVar[int] = 1
 
     entry_point: str
+
+
+class Memory(msgspec.Struct, tag=True, frozen=True):
+    """To a worker, before its first `Configure`: the memory its counters go to, as the descriptor of a file."""
+
+    DESCRIPTORS: ClassVar[int] = 1
 
 
 class Configure(msgspec.Struct, tag=True, frozen=True):
@@ -59,6 +70,28 @@ class Health(msgspec.Struct, tag=True, frozen=True):
 
 class Drain(msgspec.Struct, tag=True, frozen=True):
     """To a worker: accept no more, finish what is in flight within the entry points' grace, and end."""
+
+
+class Reopen(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: open the log files anew, by their names."""
+
+
+class Ask(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: tell me `what`, at most `limit` of it (0: all).
+
+    Answered by a `Told` of the same number, whose body is JSON of a shape that depends on `what`.
+    """
+
+    number: int
+    what: str
+    limit: int = 0
+
+
+class Told(msgspec.Struct, tag=True, frozen=True):
+    """From a worker: the answer to a question; None where the question makes no sense to it."""
+
+    number: int
+    body: bytes | None
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
@@ -86,7 +119,7 @@ class Drained(msgspec.Struct, tag=True, frozen=True):
     cut: int
 
 
-Message = Listen | Configure | Health | Drain | Ready | Failed | Ejected | Drained
+Message = Listen | Memory | Configure | Health | Drain | Reopen | Ask | Told | Ready | Failed | Ejected | Drained
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode
@@ -216,8 +249,10 @@ class Channel:
             raise InternalError("descriptors were lost on the channel")
         self._received += data
         while (message := self._next()) is not None:
-            taken = [self._descriptors.popleft()] if isinstance(message, Listen) and self._descriptors else []
-            self._on_message(message, taken)
+            wanted = message.DESCRIPTORS if isinstance(message, Listen | Memory) else 0
+            if wanted > len(self._descriptors):
+                raise InternalError("a message has come without its descriptors")
+            self._on_message(message, [self._descriptors.popleft() for _ in range(wanted)])
             if self.closed:
                 return
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamlb.config.check import Judges, Loaded
-from streamlb.config.check import load as load_with
 from streamlb.config.near import did_you_mean
 from streamlb.config.routers import HiddenRouter, RuledRouter, RuleFault, SecureRouter
+from streamlb.config.sources import Sources
 from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls, ServedCertificate, Store
 from streamlb.config.transports import PemFault
 from streamlb.net.tls import PemError, check_authorities, check_pair
@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 
 
 def load(path: str | os.PathLike[str], *, now: float | None = None) -> Loaded:
-    """The configuration of a file, with notes. Raises ConfigError with all its problems.
+    """The configuration of a file, with notes. Raises ConfigError with all its problems. `now`: see `open_sources`."""
+    return open_sources([path], now=now).read()
+
+
+def open_sources(paths: Sequence[str | os.PathLike[str]], *, now: float | None = None) -> Sources:
+    """The sources of a configuration, with all that can be known to check it. Nothing is read yet.
 
     now: seconds since 1970; then notes say, too, which certificates end soon.
     """
@@ -56,7 +61,7 @@ def load(path: str | os.PathLike[str], *, now: float | None = None) -> Loaded:
         check_ciphers=suites_not_spoken,
         find_disputed=find_disputed,
     )
-    return load_with(path, judges)
+    return Sources(paths, judges)
 
 
 def check_rule(text: str, protocol: str, syntax: str = "v3", is_tls: bool = False) -> RuleFault | None:

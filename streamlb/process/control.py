@@ -22,25 +22,29 @@ from typing import TYPE_CHECKING
 
 import streamlb
 from streamlb.config import report
+from streamlb.config.internal import complete
 from streamlb.errors import ConfigError, StartError
 from streamlb.health.prober import Prober
 from streamlb.net.address import parse_address
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
-from streamlb.process.channel import Configure, Drained, Ejected, Failed, Health, Ready
-from streamlb.process.configuration import add_default_certificate, load
+from streamlb.process.channel import Configure, Drained, Ejected, Health
+from streamlb.process.configuration import add_default_certificate, open_sources
+from streamlb.process.fleet import Fleet
 from streamlb.process.renewal import Renewal
 from streamlb.process.resolving import Resolving
-from streamlb.process.slot import Slot, count_workers, describe_exit
+from streamlb.process.slot import count_workers
 from streamlb.process.sockets import bind_all
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
     from streamlb.config.check import Loaded
     from streamlb.config.model import Config
     from streamlb.config.reading import Path
     from streamlb.process.channel import Message, ServerKey
+    from streamlb.process.slot import Slot
 
 log = logging.getLogger(__name__)
 
@@ -50,18 +54,19 @@ SIGNALLED = 128
 """Exit code of an end that did not wait for anything: this plus the signal's number, as shells count."""
 
 
-def run(path: str) -> int:
-    """Load `path`, serve it until told to stop; the exit code."""
+def run(paths: Sequence[str]) -> int:
+    """Load the files, serve them until told to stop; the exit code."""
     started_at = time.monotonic()
+    sources = open_sources(paths)
     try:
-        loaded = load(path)
+        loaded = sources.read()
     except ConfigError as error:
         _show(error)
         return 1
     config = loaded.config
     programme_log.configure(config.log.level, config.log.format)
     try:
-        return asyncio.run(_control(path, loaded, started_at))
+        return asyncio.run(_control(", ".join(paths), loaded, started_at))
     except StartError as error:
         log.error("%s", error)
         return 1
@@ -70,13 +75,13 @@ def run(path: str) -> int:
         return SIGNALLED + signal.SIGINT
 
 
-async def _control(path: str, loaded: Loaded, started_at: float) -> int:
+async def _control(name: str, loaded: Loaded, started_at: float) -> int:
     raise_descriptor_limit()
-    config = loaded.config
+    config = complete(loaded.config)
     if add_default_certificate(config):
         log.warning("there is no default certificate: who asks for a name without one is shown a self-signed one")
     control = Control(config, loaded.pem, bind_all(config, count_workers(config)), started_at)
-    log.info("streamlb %s serves %s: %s", streamlb.__version__, path, report.summary(config))
+    log.info("streamlb %s serves %s: %s", streamlb.__version__, name, report.summary(loaded.config))
     for note in loaded.notes:
         log.warning("%s: %s: %s", note.position, note.path, note.reason)
     return await control.run()
@@ -96,7 +101,7 @@ def raise_descriptor_limit() -> None:
 
 
 class Control:
-    """The running control process. Its states: starting, serving (`_serving`), stopping (`_stopping`)."""
+    """The running control process. Its states: starting, serving (`Fleet.serving`), stopping (`_stopping`)."""
 
     def __init__(
         self, config: Config, pem: dict[Path, str], sockets: list[dict[str, socket.socket]], started_at: float
@@ -104,18 +109,21 @@ class Control:
         # process
         self._config = config
         self._loop = asyncio.get_running_loop()
-        self._slots = [Slot(number, each) for number, each in enumerate(sockets)]
+        self._fleet = Fleet(
+            sockets,
+            configuration=self._configuration,
+            on_message=self._on_message,
+            on_start=lambda slot: self._prober.forget(slot.number),
+            on_ready=self._on_serving,
+            on_failed=lambda: self._end(1),
+            on_empty=lambda overdue: self._end(1 if overdue else 0),
+        )
         self._prober = Prober(self._on_verdict, self._on_back)
         self._resolving = Resolving(config, self._on_resolved)
         self._renewal = Renewal(config, pem, self._on_renewed)
         self._version = 1
         self._started_at = started_at
-        self._serving = False
         self._stopping = False
-        self._overdue = False
-        life_cycles = [each.transport.life_cycle for each in config.entry_points.values()]
-        self._accept_grace = max((each.request_accept_grace_timeout for each in life_cycles), default=0.0)
-        self._grace = max((each.grace_time_out for each in life_cycles), default=0.0)
         self._ended: asyncio.Future[int] = self._loop.create_future()
 
     async def run(self) -> int:
@@ -123,15 +131,15 @@ class Control:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_stop, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        self._loop.add_signal_handler(signal.SIGCHLD, self._on_child)
+        self._loop.add_signal_handler(signal.SIGCHLD, self._fleet.on_child)
         self._show_entry_points()
         self._prober.load(self._config)
         try:
             # Clients wait in the sockets' queues meanwhile, rather than be told that there is no server.
             first = spawn(self._prober.first_verdicts(), "first health checks")
             await asyncio.wait({first, self._ended}, return_when=asyncio.FIRST_COMPLETED)
-            for slot in self._slots:
-                self._start(slot)
+            if not self._stopping:
+                self._fleet.start()
             self._resolving.start()
             self._renewal.start(self._loop)
             return await self._ended
@@ -139,36 +147,15 @@ class Control:
             self._prober.stop()
             self._resolving.stop()
             self._renewal.stop()
-            for slot in self._slots:
-                slot.close_sockets()
-                slot.kill()
-                slot.wait()
+            self._fleet.end()
 
     # --- workers -------------------------------------------------------------------------------------------------
 
-    def _start(self, slot: Slot) -> None:
-        if self._stopping:
-            return
-        self._prober.forget(slot.number)
-        configure = self._configuration(slot)
-        try:
-            slot.start(self._loop, configure, self._on_message)
-        except OSError as error:
-            log.error("worker %d cannot be started: %s", slot.number, error.strerror)
-            self._replace(slot)
+    def _on_serving(self) -> None:
+        log.info("ready in %d ms", (time.monotonic() - self._started_at) * 1000)
 
     def _on_message(self, slot: Slot, message: Message) -> None:
-        if isinstance(message, Ready):
-            if slot.ready:
-                return  # It serves a newer configuration now.
-            slot.ready = True
-            log.info("worker %d is ready (pid %d)", slot.number, slot.pid)
-            if not self._serving and all(each.ready for each in self._slots):
-                self._serving = True
-                log.info("ready in %d ms", (time.monotonic() - self._started_at) * 1000)
-        elif isinstance(message, Failed):
-            log.error("worker %d cannot serve the configuration: %s", slot.number, message.reason)
-        elif isinstance(message, Ejected):
+        if isinstance(message, Ejected):
             self._prober.on_ejected(slot.number, message.server)
         elif isinstance(message, Drained):
             log.debug("worker %d has drained", slot.number)
@@ -176,16 +163,15 @@ class Control:
     def _configuration(self, slot: Slot) -> Configure:
         """What a worker is told to serve, with what is known of the servers now."""
         down = self._prober.down()
-        return Configure(self._config, slot.number, len(self._slots), version=self._version, down=down)
+        return Configure(self._config, slot.number, len(self._fleet.slots), version=self._version, down=down)
 
     def _on_verdict(self, server: ServerKey, up: bool) -> None:
         """The probes have changed their mind about a server."""
-        for slot in self._slots:
-            slot.tell(Health(server, up))
+        self._fleet.tell(Health(server, up))
 
     def _on_back(self, number: int, server: ServerKey) -> None:
         """A worker may take back a server it has taken out."""
-        self._slots[number].tell(Health(server, True))
+        self._fleet.slots[number].tell(Health(server, True))
 
     def _on_resolved(self, config: Config) -> None:
         """The addresses of some servers are known now, or are others than before."""
@@ -194,39 +180,11 @@ class Control:
         self._config = config
         self._version += 1
         self._prober.load(config)
-        for slot in self._slots:
-            slot.tell(self._configuration(slot))
+        spawn(self._fleet.configure(), "new configuration")
 
     def _on_renewed(self) -> None:
         """Certificates have changed, in the very configuration that all others are made of."""
         self._on_resolved(self._config)
-
-    def _on_child(self) -> None:
-        """SIGCHLD: some worker has ended, or several."""
-        for slot in self._slots:
-            pid = slot.pid
-            code = slot.take_exit()
-            if code is not None:
-                self._on_exit(slot, pid, code)
-
-    def _on_exit(self, slot: Slot, pid: int, code: int) -> None:
-        if self._stopping:
-            if code:
-                log.warning("worker %d (pid %d) %s while stopping", slot.number, pid, describe_exit(code))
-            if not any(each.pid for each in self._slots):
-                self._end(1 if self._overdue else 0)
-        elif not self._serving:
-            log.error("worker %d (pid %d) %s before it was ready", slot.number, pid, describe_exit(code))
-            self._end(1)
-        else:
-            log.error("worker %d (pid %d) %s; starting another", slot.number, pid, describe_exit(code))
-            self._replace(slot)
-
-    def _replace(self, slot: Slot) -> None:
-        delay = slot.restarts.died(self._loop.time())
-        if slot.restarts.is_loop:
-            log.error("worker %d died %d times in a row; next try in %g s", slot.number, slot.restarts.deaths, delay)
-        self._loop.call_later(delay, self._start, slot)
 
     # --- the end -------------------------------------------------------------------------------------------------
 
@@ -237,21 +195,12 @@ class Control:
             self._end(SIGNALLED + number)
             return
         self._stopping = True
-        accepting = f"accepting for {self._accept_grace:g} s more, then" if self._accept_grace else "accepting no more,"
-        log.info("%s: %s work in flight has %g s; a second signal ends at once", name, accepting, self._grace)
-        for slot in self._slots:
-            slot.drain()
-            slot.close_sockets()
-        if not any(slot.pid for slot in self._slots):
-            self._end(0)
-        self._loop.call_later(self._accept_grace + self._grace + KILL_MARGIN, self._on_overdue)
-
-    def _on_overdue(self) -> None:
-        for slot in self._slots:
-            if slot.pid:
-                self._overdue = True
-                log.error("worker %d (pid %d) does not end; killing it", slot.number, slot.pid)
-                slot.kill()
+        life_cycles = [each.transport.life_cycle for each in self._config.entry_points.values()]
+        accept_grace = max((each.request_accept_grace_timeout for each in life_cycles), default=0.0)
+        grace = max((each.grace_time_out for each in life_cycles), default=0.0)
+        accepting = f"accepting for {accept_grace:g} s more, then" if accept_grace else "accepting no more,"
+        log.info("%s: %s work in flight has %g s; a second signal ends at once", name, accepting, grace)
+        self._fleet.drain(accept_grace + grace + KILL_MARGIN)
 
     def _on_hangup(self) -> None:
         log.warning("SIGHUP: reload is not supported yet; restart streamlb to use a changed configuration")
@@ -265,7 +214,7 @@ class Control:
     # --- what a person sees at the start ----------------------------------------------------------------------------
 
     def _show_entry_points(self) -> None:
-        for name, sock in self._slots[0].sockets.items():
+        for name, sock in self._fleet.slots[0].sockets.items():
             address = parse_address(self._config.entry_points[name].address)
             address = address._replace(port=sock.getsockname()[1])
             log.info("entry point %s on %s: %s", name, address, self._routers_of(name))
@@ -277,7 +226,7 @@ class Control:
         counts = []
         for protocol in ("udp",) if is_udp else ("http", "tcp"):
             routers = self._config.section(protocol).routers.values()
-            joined = sum(1 for router in routers if not router.entry_points or name in router.entry_points)
+            joined = sum(1 for router in routers if router.joins(name))
             if joined:
                 counts.append(f"{joined} {protocol.upper()} router{'' if joined == 1 else 's'}")
         if options.http.redirections is not None:

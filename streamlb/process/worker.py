@@ -21,7 +21,19 @@ from streamlb.health.verdicts import Verdicts
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.observe.throttle import Throttle, often
-from streamlb.process.channel import Channel, Configure, Drain, Drained, Ejected, Failed, Health, Listen, Ready
+from streamlb.process.channel import (
+    Ask,
+    Channel,
+    Configure,
+    Drain,
+    Drained,
+    Ejected,
+    Failed,
+    Health,
+    Listen,
+    Ready,
+    Told,
+)
 from streamlb.process.serving import Serving, serve
 from streamlb.proxy import tcp_dialling
 from streamlb.proxy.pool import prepare, retire
@@ -88,10 +100,16 @@ class Worker:
         elif isinstance(message, Health):
             # At once, whatever the inbox waits for: the next pick must know.
             self._verdicts.apply(message.server, message.up)
+        elif isinstance(message, Ask):
+            self._channel.send(Told(message.number, self._tell(message.what, message.limit)))
         else:
             if isinstance(message, Configure):
                 self._verdicts.begin(message.down)
             self._inbox.put_nowait(message)
+
+    def _tell(self, what: str, limit: int) -> bytes | None:
+        """The answer to a question of the control process; None to one that makes no sense here."""
+        return None
 
     # --- serving -------------------------------------------------------------------------------------------------
 
@@ -114,6 +132,8 @@ class Worker:
             else:
                 self._world.runtime = runtime
                 retire(self._registry.retired)
+                if self._registry.parked:
+                    self._on_server_down()
             prepare(told.config)
             tcp_dialling.prepare(runtime)
             for name in [name for name in self._sockets if name in runtime.entry_points]:
@@ -137,6 +157,8 @@ class Worker:
             serving.leave_down()
 
     async def _drain(self, *, free_port: bool = False) -> None:
+        if self._world is not None:
+            self._world.terminating = True
         drains = [spawn(each.drain(free_port=free_port), f"drain of {each.name}") for each in self._serving.values()]
         cut = sum(await asyncio.gather(*drains))
         if cut:

@@ -244,6 +244,12 @@ class Bypass:
             self._target.transport.write(rest)
         self._source.on_bypass_end(None)
 
+    def on_bug(self) -> None:
+        """An event was lost: nobody knows what was moved."""
+        self.stop()
+        self._source.transport.abort()
+        self._target.transport.abort()
+
     def stop(self) -> None:
         """End, and leave the source unread: nobody will ask it any more."""
         self._let_go(State.ENDED)

@@ -292,6 +292,9 @@ class Newcomer:
         """It has not begun, so it will not."""
         self.abort()
 
+    def on_bug(self) -> None:
+        self.abort()
+
     def abort(self) -> None:
         self._leave()
         if self._handshake is not None:

@@ -330,6 +330,10 @@ class PlainPump:
             self._owner.on_half_closed()
         return True
 
+    def on_bug(self) -> None:
+        """An event was lost: nobody knows what was moved."""
+        self._owner.abort()
+
     def stop(self) -> None:
         """Watch nothing and hold nothing."""
         self._poller.forget(self._source)

@@ -209,6 +209,30 @@ async def test_an_error_of_one_is_logged_and_leaves_the_others_alone(caplog: pyt
 
 
 @on_both_loops
+async def test_whose_event_was_lost_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    class Buggy:
+        told = 0
+
+        def on_ready(self, _events: int) -> None:
+            raise RuntimeError("a bug")
+
+        def on_bug(self) -> None:
+            self.told += 1
+            raise RuntimeError("another one")
+
+    buggy = Buggy()
+    with Pairs() as pairs:
+        near, far = pairs.pair()
+        pairs.poller.add(near.fileno(), READABLE | ON_CHANGE, buggy.on_ready)
+        far.send(b"x")
+        await until_async(lambda: buggy.told == 1)
+        pairs.poller.again(near.fileno(), READABLE)
+        await until_async(lambda: buggy.told == 2)
+    assert "a bug" in caplog.text
+    assert "another one" in caplog.text
+
+
+@on_both_loops
 async def test_a_forgotten_copy_disturbs_nobody() -> None:
     with Pairs() as pairs:
         near, far = pairs.watch(READABLE | ON_CHANGE)

@@ -173,3 +173,20 @@ async def test_a_pipe_that_fills_in_small_pieces_is_emptied_in_order(monkeypatch
             )
             assert got_up == up
             assert got_down == down
+
+
+@on_both_loops
+async def test_a_bug_in_a_pump_cuts_its_conversation_on_both_sides(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with no_descriptor_leak():
+        with origins() as origin:
+            async with proxying(origin.server()) as proxy:
+                client = await proxy.connect()
+                server = await origin.accept()
+                monkeypatch.setattr(type(pumps_of(proxy)._up), "_end", lambda self: 1 // 0)
+                client.end()
+                assert await server.was_reset()
+                assert await client.was_reset()
+                assert not proxy.live
+    assert "ZeroDivisionError" in caplog.text

@@ -20,7 +20,7 @@ from streamlb.config.kinds import (
     words_of,
 )
 from streamlb.config.model import Config, Cookie, Router, Sticky
-from streamlb.config.static import Duration, Percent
+from streamlb.config.quantities import Duration, Percent
 from tests.unit.config.asking import tree_of
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from streamlb.config import traefik
 from streamlb.config.model import Config
-from streamlb.config.static import EntryPoint, Log
+from streamlb.config.observation import Log
+from streamlb.config.static import EntryPoint
 from tests.unit.config.asking import WEB, config_of, lines_of
 
 ONE = WEB + "http:\n  services:\n    app: {loadBalancer: {servers: [{url: 'http://a'}]}}\n"
@@ -49,15 +50,10 @@ def test_numbers_are_text_where_text_is_wanted() -> None:
         ("worker: 2\n", "2:1 worker | unknown key `worker` | did you mean `workers`?"),
         (
             "log: {zebra: 1}\n",
-            "2:7 log.zebra | unknown key `zebra` | known here: `level`, `format`",
+            "2:7 log.zebra | unknown key `zebra` | known here: `level`, `format`, `filePath`, `noColor`",
         ),
         ("api: {}\n", "2:1 api | Traefik's `api` is not supported by streamlb yet | "),
-        ("ACCESSLOG: {}\n", "2:1 ACCESSLOG | Traefik's `accessLog` is not supported by streamlb yet | "),
-        (
-            "providers: {file: {filename: x}}\n",
-            "2:13 providers.file | Traefik's `file` is not supported by streamlb yet | "
-            "streamlb reads routers and services from this same file: write them under `http`, `tcp`, `udp`",
-        ),
+        ("HOSTRESOLVER: {}\n", "2:1 HOSTRESOLVER | Traefik's `hostResolver` is not supported by streamlb yet | "),
         (
             "log: {level: INFO, LEVEL: DEBUG}\n",
             "2:20 log.level | `LEVEL` is the same key as `level` in line 2 | remove one of the two",

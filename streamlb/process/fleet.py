@@ -1,0 +1,216 @@
+"""The workers of a control process: started together, replaced when they die, told the same, asked together.
+
+What lives here: `Fleet`. What must not: what a configuration is or where it comes from (`control.py`), the process of
+one worker (`slot.py`). Owned by `process/control.py`. Specified in docs/architecture.md, "Processes".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from typing import TYPE_CHECKING
+
+from streamlb.process.channel import Ask, Failed, Ready, Told
+from streamlb.process.slot import Slot, describe_exit
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from streamlb.process.channel import Configure, Message
+
+log = logging.getLogger(__name__)
+
+ANSWER_TIMEOUT = 1.0
+"""Seconds a worker gets to answer a question; one that is busier than that is left out."""
+CONFIGURE_TIMEOUT = 30.0
+"""Seconds a worker gets to take over a configuration."""
+
+
+class Fleet:
+    """All workers of one control process.
+
+    configuration: what a worker is to serve now. on_message: what none of ours waits for (`Ejected` and the like).
+    on_start: before a worker is started. on_ready: every worker serves for the first time. on_failed: one ended before
+    that. on_empty: after `drain`, the last one has ended; whether it had to be killed.
+    """
+
+    def __init__(
+        self,
+        sockets: list[dict[str, socket.socket]],
+        *,
+        configuration: Callable[[Slot], Configure],
+        on_message: Callable[[Slot, Message], None],
+        on_start: Callable[[Slot], None],
+        on_ready: Callable[[], None],
+        on_failed: Callable[[], None],
+        on_empty: Callable[[bool], None],
+    ) -> None:
+        # process
+        self._loop = asyncio.get_running_loop()
+        self.slots = [Slot(number, each) for number, each in enumerate(sockets)]
+        self._configuration = configuration
+        self._on_message = on_message
+        self._on_start = on_start
+        self._on_ready = on_ready
+        self._on_failed = on_failed
+        self._on_empty = on_empty
+        self._numbers = itertools.count(1)
+        self._questions: dict[tuple[int, int], asyncio.Future[bytes | None]] = {}
+        self._awaited: dict[tuple[int, int], asyncio.Future[str]] = {}
+        self._serving = False
+        self._draining = False
+        self._overdue = False
+
+    @property
+    def serving(self) -> bool:
+        """Whether every worker has served at least once."""
+        return self._serving
+
+    def start(self) -> None:
+        for slot in self.slots:
+            self._start(slot)
+
+    def tell(self, message: Message) -> None:
+        """Say something to every worker that lives; one that is started later knows it from its configuration."""
+        for slot in self.slots:
+            slot.tell(message)
+
+    async def configure(self) -> list[str]:
+        """Have every worker take over the configuration of now; why some could not, which end and are replaced."""
+        waits = []
+        for slot in self.slots:
+            if slot.pid:
+                configure = self._configuration(slot)
+                wait = self._awaited[slot.number, configure.version] = self._loop.create_future()
+                waits.append((slot, configure.version, wait))
+                slot.tell(configure)
+        if waits:
+            await asyncio.wait([wait for _, _, wait in waits], timeout=CONFIGURE_TIMEOUT)
+        reasons = []
+        for slot, version, wait in waits:
+            self._awaited.pop((slot.number, version), None)
+            reason = wait.result() if wait.done() else f"no answer within {CONFIGURE_TIMEOUT:g} s"
+            if reason:
+                reasons.append(f"worker {slot.number}: {reason}" if len(self.slots) > 1 else reason)
+        return reasons
+
+    async def ask(self, what: str, limit: int = 0, timeout: float = ANSWER_TIMEOUT) -> dict[int, bytes]:
+        """What the workers say to a question (see `Ask`), by number; who does not answer in time is left out."""
+        waits = {}
+        for slot in self.slots:
+            if slot.ready:
+                number = next(self._numbers)
+                waits[slot.number, number] = self._loop.create_future()
+                slot.tell(Ask(number, what, limit))
+        self._questions.update(waits)
+        if waits:
+            await asyncio.wait(waits.values(), timeout=timeout)
+        for key in waits:
+            self._questions.pop(key, None)
+        done = {key[0]: wait.result() for key, wait in waits.items() if wait.done()}
+        return {worker: answer for worker, answer in done.items() if answer is not None}
+
+    # --- one worker ------------------------------------------------------------------------------------------------
+
+    def _start(self, slot: Slot) -> None:
+        if self._draining:
+            return
+        self._on_start(slot)
+        configure = self._configuration(slot)
+        try:
+            slot.start(self._loop, configure, self._on_word)
+        except OSError as error:
+            log.error("worker %d cannot be started: %s", slot.number, error.strerror)
+            self._replace(slot)
+
+    def _on_word(self, slot: Slot, message: Message) -> None:
+        if isinstance(message, Ready):
+            self._take_over(slot, message.version, "")
+            if slot.ready:
+                return
+            slot.ready = True
+            log.info("worker %d is ready (pid %d)", slot.number, slot.pid)
+            if not self._serving and all(each.ready for each in self.slots):
+                self._serving = True
+                self._on_ready()
+        elif isinstance(message, Failed):
+            log.error("worker %d cannot serve the configuration: %s", slot.number, message.reason)
+            self._take_over(slot, message.version, message.reason)
+        elif isinstance(message, Told):
+            question = self._questions.pop((slot.number, message.number), None)
+            if question is not None and not question.done():
+                question.set_result(message.body)
+        else:
+            self._on_message(slot, message)
+
+    def _take_over(self, slot: Slot, version: int, reason: str) -> None:
+        wait = self._awaited.pop((slot.number, version), None)
+        if wait is not None and not wait.done():
+            wait.set_result(reason)
+
+    def on_child(self) -> None:
+        """SIGCHLD: some worker has ended, or several."""
+        for slot in self.slots:
+            pid = slot.pid
+            code = slot.take_exit()
+            if code is not None:
+                self._on_exit(slot, pid, code)
+
+    def _on_exit(self, slot: Slot, pid: int, code: int) -> None:
+        how = describe_exit(code)
+        for (number, _), wait in [*self._awaited.items()]:
+            if number == slot.number and not wait.done():
+                wait.set_result(f"it {how}")
+        for (number, _), question in [*self._questions.items()]:
+            if number == slot.number and not question.done():
+                question.set_result(None)
+        if self._draining:
+            if code:
+                log.warning("worker %d (pid %d) %s while stopping", slot.number, pid, how)
+            if not self._is_alive:
+                self._on_empty(self._overdue)
+        elif not self._serving:
+            log.error("worker %d (pid %d) %s before it was ready", slot.number, pid, how)
+            self._on_failed()
+        else:
+            log.error("worker %d (pid %d) %s; starting another", slot.number, pid, how)
+            self._replace(slot)
+
+    def _replace(self, slot: Slot) -> None:
+        delay = slot.restarts.died(self._loop.time())
+        if slot.restarts.is_loop:
+            log.error("worker %d died %d times in a row; next try in %g s", slot.number, slot.restarts.deaths, delay)
+        self._loop.call_later(delay, self._start, slot)
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_alive(self) -> bool:
+        return any(slot.pid for slot in self.slots)
+
+    def drain(self, patience: float) -> None:
+        """Have the workers accept no more and finish; who is still there after `patience` seconds is killed."""
+        self._draining = True
+        for slot in self.slots:
+            slot.drain()
+            slot.close_sockets()
+        if not self._is_alive:
+            self._on_empty(False)
+        self._loop.call_later(patience, self._on_overdue)
+
+    def _on_overdue(self) -> None:
+        for slot in self.slots:
+            if slot.pid:
+                self._overdue = True
+                log.error("worker %d (pid %d) does not end; killing it", slot.number, slot.pid)
+                slot.kill()
+
+    def end(self) -> None:
+        """End every worker at once and let go of the sockets."""
+        self._draining = True
+        for slot in self.slots:
+            slot.close_sockets()
+            slot.kill()
+            slot.wait()
