@@ -118,16 +118,14 @@ class Plan:
 
     def _multiply(self, name: str, address: Address, group: Group) -> None:
         """As many sockets as there are workers. Who has bound alone may let those of the same user join afterwards."""
-        _let_share(group)
+        # Who comes while there is no streamlb waits in the queue of a socket that systemd keeps, and in no other: it
+        # stays the only one, and all workers accept from it.
+        is_kept = address.kind == "tcp" and self._sockets.inheritance.is_held(group[0])
+        if not is_kept:
+            _let_share(group)
         chosen = address._replace(port=group[0].getsockname()[1])
         while len(group) < self._workers:
-            try:
-                sock = bind(chosen, name=name, reuse_port=True)
-            except StartError:
-                if address.kind == "udp" or not self._sockets.inheritance.is_held(group[0]):
-                    raise
-                # One made by another user, as systemd's is: then all workers accept from it.
-                sock = group[0].dup()
+            sock = group[0].dup() if is_kept else bind(chosen, name=name, reuse_port=True)
             self._fresh.append(sock)
             group.append(sock)
 

@@ -59,7 +59,9 @@ class Upgrade:
     def begin(self) -> str:
         """Start a successor; why that is not possible, else nothing."""
         if self._process is not None:
-            return f"an upgrade is under way (pid {self._process.pid})"
+            reason = f"one is under way already (pid {self._process.pid})"
+            log.error("upgrade: %s", reason)
+            return reason
         ours, theirs = socket.socketpair()
         passed, descriptors = self._passed()
         descriptors.append(theirs.fileno())
@@ -85,10 +87,12 @@ class Upgrade:
         return ""
 
     def _passed(self) -> tuple[list[Passed], list[int]]:
-        passed = []
-        for (name, address), group in self._sockets.groups.items():
-            for sock in group:
-                passed.append(Passed(sock.fileno(), name or str(address), self._sockets.inheritance.is_held(sock)))
+        is_held = self._sockets.inheritance.is_held
+        passed = [
+            Passed(sock.fileno(), name or str(address), is_held(sock))
+            for (name, address), group in self._sockets.groups.items()
+            for sock in group
+        ]
         return passed, [each.descriptor for each in passed]
 
     # --- what becomes of it ----------------------------------------------------------------------------------------
