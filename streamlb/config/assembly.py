@@ -16,6 +16,7 @@ from streamlb.config import (
     certificates,
     entry_points,
     health,
+    internal,
     kubernetes,
     merging,
     routers,
@@ -108,6 +109,7 @@ def assemble(parts: Parts, judges: Judges) -> Loaded:
     if config.providers.kubernetes_manifests:
         kubernetes.translate(parts.manifests, config, reading)
     _check_names(config, reading)
+    internal.check(config, reading)
     services.check(config, reading)
     if judges.check_pattern is not None:
         health.check_patterns(config, reading, judges.check_pattern)

@@ -134,9 +134,10 @@ class _Selection:
         roots = [root for version in mains if isinstance(root := self._root(version), Mapping)]
         result.roots.extend(roots)
         if not roots and not result.problems and not result.refused:
-            source = self.look.paths[0] if not mains else mains[0].path
-            empty = "the file is empty" if mains else "there is no YAML file in the directory"
-            result.problems.append(Problem(Position(source, 1, 1), "", empty, "begin with `entryPoints:`"))
+            where = Position(mains[0].path if mains else self.look.paths[0], 1, 1)
+            empty = Problem(where, "", "the file is empty", "begin with `entryPoints:`")
+            none = Problem(where, "", "there is no YAML file in the directory", "their names end in `.yaml` or `.yml`")
+            result.problems.append(empty if mains else none)
             result.notes.clear()
         for root in roots:
             self._provided(root)
@@ -223,28 +224,49 @@ class _Selection:
         as_it_is: bool = False,
     ) -> list[Version]:
         before = self.good.members.get(path, []) if self.good else []
+        reason = ""
         try:
-            files = self.look.files(path, find, watch=watch)
-            # A file that is gone may be held, because others need it.
-            files = [*files, *(each for each in before if each in self.held and each not in files)]
+            found = self.look.files(path, find, watch=watch)
         except OSError as error:
-            self._refuse(path, f"cannot read the directory{_called(named)}: {error.strerror or error}", named)
-            files = before
-            self.result.kept.update(before)
+            found = []
+            reason = f"cannot read the directory{_called(named)}: {error.strerror or error}"
+        if before and not found and not named and not reason:
+            # Somebody has unmounted it, rather than wants nothing to be left.
+            reason = "there is no YAML file left in the directory: what was there stays"
+        if reason:
+            self._refuse(path, reason, named)
+            self.result.members[path] = before
+            return [version for file in before if (version := self._pick(file, is_lost=True))]
+        # A file that is gone may be held, because others need it.
+        files = [*found, *(file for file in before if file in self.held and file not in found)]
         self.result.members[path] = files
         picked = [self._pick(file, watch=watch, as_it_is=as_it_is) for file in files]
         return [version for version in picked if version]
 
     def _pick(
-        self, path: str, *, watch: bool = True, named: _Named | None = None, as_it_is: bool = False
+        self,
+        path: str,
+        *,
+        watch: bool = True,
+        named: _Named | None = None,
+        as_it_is: bool = False,
+        is_lost: bool = False,
     ) -> Version | None:
-        """The version of a file that counts, if one does and it does not count already."""
+        """The version of a file that counts, if one does and it does not count already.
+
+        is_lost: its directory cannot be read, so that there is no newer one.
+        """
         real = os.path.realpath(path) if "\0" not in path else path
         if real in self.seen:
             return None
         self.seen.add(real)
         before = self.good.versions.get(path) if self.good else None
-        version = before if path in self.held else self._newest(path, before, watch, named, as_it_is)
+        if is_lost:
+            version = self._keep(path, before)
+        elif path in self.held:
+            version = before
+        else:
+            version = self._newest(path, before, watch, named, as_it_is)
         if version is not None:
             self.result.versions[path] = version
         return version

@@ -130,7 +130,7 @@ class UdpRecord(msgspec.Struct, gc=False):
     entry_point: str
     client: str
     port: int = 0
-    router: str = ""
+    route: Route | None = None
     server: Server | None = None
     duration: float = 0.0
     datagrams_in: int = 0

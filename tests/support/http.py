@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
 TIMEOUT = 10.0
@@ -198,6 +199,11 @@ class Client:
 
     def __init__(self, port: int, *, host: str = "127.0.0.1", timeout: float = TIMEOUT) -> None:
         self.sock = socket.create_connection((host, port), timeout)
+        self._reader = Reader(self.sock)
+
+    def secure(self, context: ssl.SSLContext, name: str) -> None:
+        """Speak TLS from here on."""
+        self.sock = context.wrap_socket(self.sock, server_hostname=name)
         self._reader = Reader(self.sock)
 
     def __enter__(self) -> Client:
