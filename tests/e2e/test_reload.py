@@ -80,8 +80,9 @@ def test_an_address_gets_narrower_and_wider_again() -> None:
             load.await_more(50)
             proxy.tree["entryPoints"]["web"]["address"] = address
             proxy.reload()
-            assert http_get(port).status == 200
         load.await_more(50)
+    # One that waits in the queue of a socket that is closed is lost with it.
+    assert load.failed < 5, load
 
 
 @pytest.mark.parametrize("workers", [1, 2])
