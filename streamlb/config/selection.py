@@ -136,7 +136,7 @@ class _Selection:
         if not roots and not result.problems and not result.refused:
             where = Position(mains[0].path if mains else self.look.paths[0], 1, 1)
             empty = Problem(where, "", "the file is empty", "begin with `entryPoints:`")
-            none = Problem(where, "", "there is no YAML file in the directory", "their names end in `.yaml` or `.yml`")
+            none = Problem(where, "", "there is no YAML file in the directory", "names end in `.yaml` or `.yml`")
             result.problems.append(empty if mains else none)
             result.notes.clear()
         for root in roots:

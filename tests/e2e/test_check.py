@@ -147,7 +147,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     done = check(path)
     expected = f"{path}:1:1: error: cannot read the file: No such file or directory\n1 error\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, expected, "")
-    expected = f"{tmp_path}:1:1: error: there is no YAML file in the directory\n  their names end in `.yaml` or `.yml`\n"
+    expected = f"{tmp_path}:1:1: error: there is no YAML file in the directory\n  names end in `.yaml` or `.yml`\n"
     assert check(tmp_path).stdout == expected + "1 error\n"
 
 

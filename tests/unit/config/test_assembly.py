@@ -37,7 +37,7 @@ def test_secrets_are_in_no_problem() -> None:
         assemble(Parts(roots=roots("entryPoints: {web: {address: hunter2}}\n"), secrets={"hunter2", "a"}), Judges())
     [problem] = caught.value.problems
     assert "hunter2" not in problem.reason + problem.suggestion
-    assert HIDDEN in problem.reason
+    assert HIDDEN in problem.suggestion
 
 
 def test_a_provider_that_names_nothing() -> None:

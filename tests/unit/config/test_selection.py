@@ -85,7 +85,11 @@ def test_what_is_not_watched(tmp_path: Path) -> None:
     ("texts", "start", "problem"),
     [
         ({}, "gone.yaml", "gone.yaml:1:1  | cannot read the file: No such file or directory | "),
-        ({"d/x.txt": ""}, "d", "d:1:1  | there is no YAML file in the directory | their names end in `.yaml` or `.yml`"),
+        (
+            {"d/x.txt": ""},
+            "d",
+            "d:1:1  | there is no YAML file in the directory | names end in `.yaml` or `.yml`",
+        ),
         ({"a.yaml": ""}, "a.yaml", "a.yaml:1:1  | the file is empty | begin with `entryPoints:`"),
         ({"a.yaml": "", "b.yaml": "#\n"}, ".", "./a.yaml:1:1  | the file is empty | begin with `entryPoints:`"),
         (
