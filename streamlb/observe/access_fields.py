@@ -8,6 +8,7 @@ Where nothing is kept, nothing is looked up.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import unquote_to_bytes
 
 from streamlb.observe.access_text import text
 
@@ -49,8 +50,9 @@ class HeadFields:
             into[key] = f"{into[key]},{shown}" if key in into and mode == "keep" else shown
 
     def of_head(self, prefix: str, head: bytes, into: dict[str, str]) -> None:
-        """The same of a head as it was sent: a status line, and a field on each line behind it."""
-        pairs = (line.partition(b":") for line in head.split(b"\r\n")[1:] if line)
+        """The same of a head as it was sent: a status line, and a field on each line; what comes behind is not read."""
+        lines = head.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+        pairs = (line.partition(b":") for line in lines if line)
         self.of_pairs(prefix, ((name.lower(), value.strip(b" \t")) for name, _, value in pairs), into)
 
 
@@ -81,6 +83,4 @@ class Parameters:
 
 
 def _decoded(name: bytes) -> bytes:
-    from urllib.parse import unquote_to_bytes
-
     return unquote_to_bytes(name.replace(b"+", b" ")) if b"%" in name or b"+" in name else name

@@ -232,8 +232,8 @@ class JsonLines:
 
     # --- TCP and UDP -------------------------------------------------------------------------------------------------
 
-    def tcp(self, record: TcpRecord, instant: int) -> bytes:
-        line = TcpLine(*self._common(record, instant, "tcp"), record.bytes_in, record.bytes_out, record.end)
+    def tcp(self, record: TcpRecord, instant: int, _count: int) -> bytes:
+        line = TcpLine(*(*self._common(record, instant, "tcp"), record.bytes_in, record.bytes_out, record.end))
         if record.server is not None:
             line.DialDuration = int(record.dial_duration * SECOND)
         if record.retries:
@@ -244,19 +244,10 @@ class JsonLines:
             _add_tls(line, record)
         return self._close(line, record, instant)
 
-    def udp(self, record: UdpRecord, instant: int) -> bytes:
-        return self._close(
-            UdpLine(
-                *self._common(record, instant, "udp"),
-                record.bytes_in,
-                record.bytes_out,
-                record.datagrams_in,
-                record.datagrams_out,
-                record.end,
-            ),
-            record,
-            instant,
-        )
+    def udp(self, record: UdpRecord, instant: int, _count: int) -> bytes:
+        counts = record.bytes_in, record.bytes_out, record.datagrams_in, record.datagrams_out
+        line = UdpLine(*(*self._common(record, instant, "udp"), *counts, record.end))
+        return self._close(line, record, instant)
 
     def _common(self, record: TcpRecord | UdpRecord, instant: int, protocol: str) -> tuple[Any, ...]:
         duration = int(record.duration * SECOND)

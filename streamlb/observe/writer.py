@@ -31,7 +31,7 @@ MIN_LINES: Final = 1_000
 MAX_BYTES: Final = 32 * 1024 * 1024
 """Bytes of such lines, whatever their number."""
 RETRY_INTERVAL: Final = 1.0
-"""Seconds between two tries to write to a file that did not take it, and between two looks whether it is still there."""
+"""Seconds between two tries to write where it did not go, and between two looks whether the file is still there."""
 TELL_INTERVAL: Final = 10.0
 """Seconds between two words about lines that were dropped."""
 CLOSE_TIMEOUT: Final = 2.0
@@ -143,13 +143,14 @@ def open_for_appending(path: str) -> int:
 class Writer:
     """Takes lines on the loop's thread, writes them on its own. Nothing here waits or raises but `close`.
 
-    written, dropped: lines since the start. limit: lines that may wait.
+    written, dropped: lines since the start. said: what `bufferingSize` says; limit: lines that may wait.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, path: str, limit: int = 0) -> None:
         # loop
         self._loop = loop
         self.path = path
+        self.said = limit
         self.limit = max(limit, MIN_LINES) if limit else MAX_LINES
         self._lines: list[bytes] = []
         self._size = 0
@@ -195,7 +196,8 @@ class Writer:
             return
         self._lines, self._size = [], 0
         waiting = self._accepted - self.written - self._lost
-        if waiting + len(lines) > self.limit and waiting or self._accepted_bytes - self._settled_bytes > MAX_BYTES:
+        is_full = waiting and waiting + len(lines) > self.limit
+        if is_full or self._accepted_bytes - self._settled_bytes > MAX_BYTES:
             self._drop(len(lines))
             return
         self._accepted += len(lines)
