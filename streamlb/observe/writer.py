@@ -17,6 +17,8 @@ import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from streamlb.observe.log_files import STREAMS, is_moved, open_for_appending
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -38,9 +40,6 @@ CLOSE_TIMEOUT: Final = 2.0
 """Seconds the last lines get to be written when the process ends."""
 PIPE_SIZE: Final = 4096
 """PIPE_BUF of Linux: so much goes into a pipe in one piece (pipe(7)), whoever else writes to it."""
-
-STREAMS: Final = {"": 1, "/dev/stdout": 1, "/dev/stderr": 2}
-"""Paths that are no files, by the descriptor they mean."""
 
 log = logging.getLogger(__name__)
 
@@ -114,12 +113,7 @@ class Target:
         if not self._is_file or self._descriptor < 0 or now - self._looked_at < RETRY_INTERVAL:
             return
         self._looked_at = now
-        try:
-            there, ours = os.stat(self.path), os.fstat(self._descriptor)
-            gone = (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
-        except OSError:
-            gone = True
-        if gone:
+        if is_moved(self.path, self._descriptor):
             self.close()
 
     def wait_for_room(self, seconds: float) -> bool:
@@ -127,17 +121,6 @@ class Target:
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
         return bool(poll.poll(seconds * 1000))
-
-
-def open_for_appending(path: str) -> int:
-    """The descriptor of a log file, made if it is not there, its folder as well. Never waits: not even for somebody who
-    reads a FIFO; raises OSError."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-    try:
-        return os.open(path, flags, 0o640)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-        return os.open(path, flags, 0o640)
 
 
 class Writer:

@@ -232,7 +232,7 @@ async def test_the_end_does_not_wait_for_ever(tmp_path: Path, caplog: pytest.Log
 @on_both_loops
 async def test_a_stream_that_is_closed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     reader, stream = os.pipe()
-    monkeypatch.setitem(module.STREAMS, "", stream)
+    monkeypatch.setattr(module, "STREAMS", {"": stream})
     with writing("") as log:
         for line in numbered(0, 200, 99):
             log.write(line)
