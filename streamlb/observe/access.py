@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from streamlb.config.observation import AccessLogFields
-from streamlb.observe.access_clf import CommonLines, GenericLines
+from streamlb.observe.access_clf import GenericLines, TraefikLines
 from streamlb.observe.access_json import JsonLines
 from streamlb.observe.access_text import now
 from streamlb.observe.writer import CLOSE_TIMEOUT, Writer
@@ -170,7 +170,7 @@ class Filters:
 
 
 _SHAPES: Final[dict[str, Callable[[AccessLogFields], Lines]]] = {
-    "common": CommonLines,
+    "common": TraefikLines,
     "genericCLF": GenericLines,
     "json": JsonLines,
 }

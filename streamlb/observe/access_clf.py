@@ -1,6 +1,6 @@
 """Lines of the access log as NCSA's log tools read them.
 
-What lives here: `CommonLines`, Traefik's `common`, and `GenericLines`, without what Traefik adds.
+What lives here: `TraefikLines`, Traefik's `common`, and `GenericLines`, without what Traefik adds.
 What must not: filters, files. Used by `access.py`. Specified by Traefik's page on access logs and docs/logs.md.
 A TCP connection or a UDP flow has the same columns: its protocol stands where the method does, its end where the status
 does, and the bytes it was sent where the size of the answer does.
@@ -76,7 +76,7 @@ class GenericLines:
         return "\n"
 
 
-class CommonLines(GenericLines):
+class TraefikLines(GenericLines):
     """The same, and behind it the number of the request, `"router" "server"` and the milliseconds it took.
 
     TCP and UDP lines have three columns more: the bytes received, `"service"` and the reason of the end, if any.

@@ -233,7 +233,7 @@ class JsonLines:
     # --- TCP and UDP -------------------------------------------------------------------------------------------------
 
     def tcp(self, record: TcpRecord, instant: int, _count: int) -> bytes:
-        line = TcpLine(*(*self._common(record, instant, "tcp"), record.bytes_in, record.bytes_out, record.end))
+        line = TcpLine(*(*self._both(record, instant, "tcp"), record.bytes_in, record.bytes_out, record.end))
         if record.server is not None:
             line.DialDuration = int(record.dial_duration * SECOND)
         if record.retries:
@@ -246,10 +246,10 @@ class JsonLines:
 
     def udp(self, record: UdpRecord, instant: int, _count: int) -> bytes:
         counts = record.bytes_in, record.bytes_out, record.datagrams_in, record.datagrams_out
-        line = UdpLine(*(*self._common(record, instant, "udp"), *counts, record.end))
+        line = UdpLine(*(*self._both(record, instant, "udp"), *counts, record.end))
         return self._close(line, record, instant)
 
-    def _common(self, record: TcpRecord | UdpRecord, instant: int, protocol: str) -> tuple[Any, ...]:
+    def _both(self, record: TcpRecord | UdpRecord, instant: int, protocol: str) -> tuple[Any, ...]:
         duration = int(record.duration * SECOND)
         start, local = self._stamps.rfc3339(instant - duration)
         route, server, client, port = record.route, record.server, record.client, record.port

@@ -27,7 +27,9 @@ import msgspec
 
 import streamlb
 from streamlb.config import report
+from streamlb.config.diff import diff, texts
 from streamlb.config.internal import complete
+from streamlb.config.model import Config
 from streamlb.errors import ConfigError, StartError
 from streamlb.health.prober import Prober
 from streamlb.net.tasks import spawn
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamlb.config.check import Loaded
-    from streamlb.config.model import Config
     from streamlb.config.sources import Sources
     from streamlb.errors import Problem
     from streamlb.process.channel import Message, ServerKey
@@ -276,11 +277,13 @@ class Control:
             self.fleet.dismiss(0.0)
             plan.abandon()
             return [], reasons
+        # What the renewal of certificates changes it changes in place: the former configuration is as it was sent.
+        changes = diff(msgspec.msgpack.decode(self._encoded, type=Config), config)
         self._encoded = encoded
         plan.commit()
         self.fleet.dismiss(sum(self._graces()) + KILL_MARGIN)
         programme_log.adopt(config.log)
-        return [], []
+        return texts(changes), []
 
     def _adopt(self, config: Config, sockets: list[dict[str, socket.socket]]) -> None:
         """From now on this is what a worker is told to serve."""

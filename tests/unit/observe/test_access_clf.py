@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlb.config.observation import AccessLogFields, KeepDropRedact
-from streamlb.observe.access_clf import CommonLines, GenericLines
+from streamlb.observe.access_clf import GenericLines, TraefikLines
 from tests.support.records import INSTANT, connection, flow, head, request, route, server
 
 PAIRS = ((b"user-agent", b"curl/8"), (b"referer", b"http://example.com/"))
@@ -19,7 +19,7 @@ COMMON = rf"{COMBINED} \d+ {QUOTED} {QUOTED} \d+ms"
 
 
 def test_traefiks_columns() -> None:
-    made = CommonLines(AccessLogFields()).http(request(head=head(pairs=PAIRS)), INSTANT, 7)
+    made = TraefikLines(AccessLogFields()).http(request(head=head(pairs=PAIRS)), INSTANT, 7)
     assert made == (
         b'192.0.2.7 - - [21/Sep/2026:14:13:20 +0000] "GET /a?b=c HTTP/1.1" 200 1000 "http://example.com/" "curl/8" '
         b'7 "shop" "http://10.0.0.1:8080" 12ms\n'
@@ -32,7 +32,7 @@ def test_the_generic_format_ends_with_the_user_agent() -> None:
 
 
 def test_what_is_not_there_is_a_dash() -> None:
-    made = CommonLines(AccessLogFields()).http(
+    made = TraefikLines(AccessLogFields()).http(
         request(head=None, route=None, server=None, status=400, sent_bytes=0), INSTANT, 1
     )
     assert made.endswith(b'] "- - -" 400 0 "-" "-" 1 "-" "-" 12ms\n')
@@ -51,7 +51,7 @@ def test_parameters_are_redacted_here_too() -> None:
 
 
 def test_connections_and_flows_have_the_same_columns() -> None:
-    lines = CommonLines(AccessLogFields())
+    lines = TraefikLines(AccessLogFields())
     tcp = lines.tcp(connection(server_name=b"db.example.com"), INSTANT, 3)
     assert tcp == (
         b'192.0.2.7 - - [21/Sep/2026:14:13:17 +0000] "TCP db.example.com pg" closed 20 "-" "-" '
@@ -66,7 +66,7 @@ def test_connections_and_flows_have_the_same_columns() -> None:
 
 
 def test_quotes_in_names_end_no_column() -> None:
-    made = CommonLines(AccessLogFields()).http(request(route=route('a"b'), server=server('http://x/"')), INSTANT, 1)
+    made = TraefikLines(AccessLogFields()).http(request(route=route('a"b'), server=server('http://x/"')), INSTANT, 1)
     assert re.fullmatch(COMMON + "\n", made.decode())
 
 
@@ -75,13 +75,13 @@ def test_nobody_forges_a_line(method: bytes, target: bytes, agent: bytes, refere
     asked = head(
         method.replace(b" ", b""), target.replace(b" ", b"x"), pairs=((b"user-agent", agent), (b"referer", referer))
     )
-    made = CommonLines(AccessLogFields()).http(request(head=asked), INSTANT, 1).decode("ascii")
+    made = TraefikLines(AccessLogFields()).http(request(head=asked), INSTANT, 1).decode("ascii")
     assert made.removesuffix("\n").isprintable()
     assert re.fullmatch(COMMON.replace(r'"\S+ \S+ \S+"', r'"\S* \S+ \S+"') + "\n", made)
 
 
 @given(st.binary(max_size=300))
 def test_no_server_name_forges_a_line(name: bytes) -> None:
-    made = CommonLines(AccessLogFields()).tcp(connection(server_name=name), INSTANT, 1).decode("ascii")
+    made = TraefikLines(AccessLogFields()).tcp(connection(server_name=name), INSTANT, 1).decode("ascii")
     assert made.removesuffix("\n").isprintable()
     assert made.endswith('closed 20 "-" "-" 1 "db" "10.0.0.1:8080" 2500ms 10 "carts" "-"\n')
