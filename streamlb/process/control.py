@@ -34,8 +34,9 @@ from streamlb.errors import ConfigError, StartError
 from streamlb.health.prober import Prober
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
+from streamlb.observe import log_files
 from streamlb.process import banner
-from streamlb.process.channel import Configure, Drained, Ejected, Health
+from streamlb.process.channel import Configure, Drained, Ejected, Health, Reopen
 from streamlb.process.configuration import add_default_certificate, open_sources
 from streamlb.process.fleet import Fleet
 from streamlb.process.reload import Outcome, Turns
@@ -66,14 +67,14 @@ SIGNALLED = 128
 def run(paths: Sequence[str]) -> int:
     """Load the files, serve them until told to stop; the exit code."""
     started_at = time.monotonic()
+    log_files.hold_streams()
     sources = open_sources(paths)
     try:
         loaded = sources.read()
     except ConfigError as error:
         _show(error)
         return 1
-    config = loaded.config
-    programme_log.configure(config.log.level, config.log.format)
+    programme_log.adopt(loaded.config.log)
     try:
         return asyncio.run(_control(", ".join(paths), sources, loaded, started_at))
     except StartError as error:
@@ -96,6 +97,13 @@ def _show(error: ConfigError) -> None:
     colour = sys.stderr.isatty() and programme_log.wants_colour(os.environ)
     sys.stderr.write(report.render(error.problems, colour))
     sys.stderr.write(report.count_line(len(error.problems), colour=colour))
+
+
+def _check_log_files(config: Config) -> None:
+    """Raises StartError where a log would be lost."""
+    reasons = log_files.refusals(config)
+    if reasons:
+        raise StartError("; ".join(reasons))
 
 
 def raise_descriptor_limit() -> None:
@@ -142,6 +150,7 @@ class Control:
         self.config = self._effective(loaded)
         self._encoded = msgspec.msgpack.encode(self.config)
         self.version = 1
+        _check_log_files(self.config)
         plan = sockets.plan(self.config, count_workers(self.config))
         self.fleet.equip(plan.slots)
         plan.commit()
@@ -157,6 +166,7 @@ class Control:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_stop, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._on_reopen)
         self._loop.add_signal_handler(signal.SIGCHLD, self.fleet.on_child)
         banner.show_entry_points(self.config, self.fleet.slots[0].sockets)
         self.prober.load(self.config)
@@ -193,6 +203,12 @@ class Control:
 
     def _on_files(self) -> None:
         spawn(self.reload("files have changed"), "reload")
+
+    def _on_reopen(self) -> None:
+        """Logs were moved away: go on in new files."""
+        programme_log.reopen()
+        self.fleet.tell(Reopen())
+        log.info("SIGUSR1: log files are opened anew")
 
     def _on_hangup(self) -> None:
         spawn(self.reload("SIGHUP"), "reload")
@@ -244,6 +260,7 @@ class Control:
         if encoded == self._encoded:
             return [], []
         try:
+            _check_log_files(config)
             plan = self.sockets.plan(config, count_workers(config))
         except StartError as error:
             return [], [str(error)]
@@ -265,7 +282,7 @@ class Control:
         self._encoded = encoded
         plan.commit()
         self.fleet.dismiss(sum(self._graces()) + KILL_MARGIN)
-        programme_log.configure(config.log.level, config.log.format)
+        programme_log.adopt(config.log)
         return texts(changes), []
 
     def _adopt(self, config: Config, sockets: list[dict[str, socket.socket]]) -> None:
