@@ -27,13 +27,16 @@ import msgspec
 
 import streamlb
 from streamlb.config import report
+from streamlb.config.diff import diff, texts
 from streamlb.config.internal import complete
+from streamlb.config.model import Config
 from streamlb.errors import ConfigError, StartError
 from streamlb.health.prober import Prober
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
+from streamlb.observe import log_files
 from streamlb.process import banner
-from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health
+from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen
 from streamlb.process.configuration import add_default_certificate, open_sources
 from streamlb.process.fleet import Fleet
 from streamlb.process.inheritance import inherit
@@ -50,7 +53,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamlb.config.check import Loaded
-    from streamlb.config.model import Config
     from streamlb.config.sources import Sources
     from streamlb.errors import Problem
     from streamlb.process.channel import Message, ServerKey
@@ -70,14 +72,14 @@ def run(paths: Sequence[str]) -> int:
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         # What comes before there is anything to reload, reopen or replace must not end us.
         signal.signal(number, signal.SIG_IGN)
+    log_files.hold_streams()
     sources = open_sources(paths)
     try:
         loaded = sources.read()
     except ConfigError as error:
         _show(error)
         return 1
-    config = loaded.config
-    programme_log.configure(config.log.level, config.log.format)
+    programme_log.adopt(loaded.config.log)
     try:
         return asyncio.run(_control(", ".join(paths), sources, loaded, started_at))
     except StartError as error:
@@ -100,6 +102,13 @@ def _show(error: ConfigError) -> None:
     colour = sys.stderr.isatty() and programme_log.wants_colour(os.environ)
     sys.stderr.write(report.render(error.problems, colour))
     sys.stderr.write(report.count_line(len(error.problems), colour=colour))
+
+
+def _check_log_files(config: Config) -> None:
+    """Raises StartError where a log would be lost."""
+    reasons = log_files.refusals(config)
+    if reasons:
+        raise StartError("; ".join(reasons))
 
 
 def raise_descriptor_limit() -> None:
@@ -146,6 +155,7 @@ class Control:
         self.config = self._effective(loaded)
         self._encoded = msgspec.msgpack.encode(self.config)
         self.version = 1
+        _check_log_files(self.config)
         plan = sockets.plan(self.config, count_workers(self.config))
         self.fleet.equip(plan.slots)
         plan.commit()
@@ -165,6 +175,7 @@ class Control:
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         self._loop.add_signal_handler(signal.SIGQUIT, self._on_quit)
         self._loop.add_signal_handler(signal.SIGUSR2, self.begin_upgrade)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._on_reopen)
         self._loop.add_signal_handler(signal.SIGCHLD, self._on_child)
         banner.show_entry_points(self.config, self.fleet.slots[0].sockets)
         self.prober.load(self.config)
@@ -202,6 +213,12 @@ class Control:
 
     def _on_files(self) -> None:
         spawn(self.reload("files have changed"), "reload")
+
+    def _on_reopen(self) -> None:
+        """Logs were moved away: go on in new files."""
+        programme_log.reopen()
+        self.fleet.tell(Reopen())
+        log.info("SIGUSR1: log files are opened anew")
 
     def _on_hangup(self) -> None:
         spawn(self.reload("SIGHUP"), "reload")
@@ -253,6 +270,7 @@ class Control:
         if encoded == self._encoded:
             return [], []
         try:
+            _check_log_files(config)
             plan = self.sockets.plan(config, count_workers(config))
         except StartError as error:
             return [], [str(error)]
@@ -269,11 +287,13 @@ class Control:
             self.fleet.dismiss(0.0)
             plan.abandon()
             return [], reasons
+        # What the renewal of certificates changes it changes in place: the former configuration is as it was sent.
+        changes = diff(msgspec.msgpack.decode(self._encoded, type=Config), config)
         self._encoded = encoded
         plan.commit()
         self.fleet.dismiss(sum(self._graces()) + KILL_MARGIN)
-        programme_log.configure(config.log.level, config.log.format)
-        return [], []
+        programme_log.adopt(config.log)
+        return texts(changes), []
 
     def _adopt(self, config: Config, sockets: list[dict[str, socket.socket]]) -> None:
         """From now on this is what a worker is told to serve."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamlb.health.verdicts import Verdicts
 from streamlb.observe import log as programme_log
+from streamlb.observe.access import AccessLog
 from streamlb.observe.throttle import Throttle, often
 from streamlb.process.channel import (
     Ask,
@@ -31,6 +32,7 @@ from streamlb.process.channel import (
     Health,
     Listen,
     Ready,
+    Reopen,
     Told,
 )
 from streamlb.process.entries import Entries
@@ -66,6 +68,7 @@ class Worker:
         self._channel = channel
         self._inbox: asyncio.Queue[Message | None] = asyncio.Queue()
         self._registry = Registry()
+        self._access = AccessLog(loop)
         self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)), self._on_server_down)
         self._world: World | None = None
         self._entries = Entries()
@@ -100,6 +103,9 @@ class Worker:
         elif isinstance(message, Health):
             # At once, whatever the inbox waits for: the next pick must know.
             self._verdicts.apply(message.server, message.up)
+        elif isinstance(message, Reopen):
+            programme_log.reopen()
+            self._access.reopen()
         elif isinstance(message, Ask):
             self._channel.send(Told(message.number, self._tell(message.what, message.limit)))
         else:
@@ -121,8 +127,7 @@ class Worker:
             self._fail(told, error)
             # Nothing has changed: what was served before still is.
             return self._world is not None
-        options = told.config.log
-        programme_log.configure(options.level, options.format, worker=told.worker if told.workers > 1 else None)
+        programme_log.adopt(told.config.log, worker=told.worker if told.workers > 1 else None)
         try:
             self._verdicts.adopt(runtime)
             if self._world is None:
@@ -132,6 +137,7 @@ class Worker:
                 retire(self._registry.retired)
                 if self._registry.parked:
                     self._on_server_down()
+            self._access.adopt(told.config)
             await self._entries.change(self._world)
         except Exception as error:
             self._fail(told, error)
@@ -173,6 +179,7 @@ class Worker:
         if cut:
             what = "conversation was" if cut == 1 else "conversations were"
             log.warning("%d %s cut off at the end of the grace time", cut, what)
+        self._access.close()
         self._channel.send(Drained(cut))
         self._channel.finish(LAST_WORD_TIMEOUT)
 
@@ -207,4 +214,5 @@ if __name__ == "__main__":
     code = main(int(sys.argv[1]))
     # Everything has ended or was cut off; to take the loop apart could only hang.
     sys.stderr.flush()
+    logging.shutdown()
     os._exit(code)
