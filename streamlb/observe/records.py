@@ -1,7 +1,7 @@
 """What the proxy knows of a conversation that is over: the facts behind a line of the access log, or a span.
 
 What lives here: `HttpRecord`, `TcpRecord`, `UdpRecord`, and the words for how one ends and why.
-What must not: how a line looks (`access_lines.py`), counting. Made by `proxy/ledger.py`, and only where somebody reads
+What must not: how a line looks (`access_json.py`), counting. Made by `proxy/ledger.py`, and only where somebody reads
 them. Durations are seconds, sizes are bytes; nothing is rendered or copied before a line is written.
 """
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamlb.health.verdicts import Verdicts
 from streamlb.observe import log as programme_log
+from streamlb.observe.access import AccessLog
 from streamlb.observe.throttle import Throttle, often
 from streamlb.process.channel import (
     Ask,
@@ -31,6 +32,7 @@ from streamlb.process.channel import (
     Health,
     Listen,
     Ready,
+    Reopen,
     Told,
 )
 from streamlb.process.entries import Entries
@@ -66,6 +68,7 @@ class Worker:
         self._channel = channel
         self._inbox: asyncio.Queue[Message | None] = asyncio.Queue()
         self._registry = Registry()
+        self._access = AccessLog(loop)
         self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)), self._on_server_down)
         self._world: World | None = None
         self._entries = Entries()
@@ -76,8 +79,9 @@ class Worker:
         self._loop.set_exception_handler(self._on_bug)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._inbox.put_nowait, Drain())
-        # The control process reloads and tells us; a stray SIGHUP (a closed terminal) must not end us.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # The control process reloads and tells us; a stray signal (a closed terminal, pkill) must not end us.
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
         self._channel.start(self._loop, self._on_message, lambda: self._inbox.put_nowait(None))
         while True:
             message = await self._inbox.get()
@@ -85,11 +89,11 @@ class Worker:
                 if not await self._configure(message):
                     return 1
             elif isinstance(message, Drain):
-                await self._drain()
+                await self._drain(message)
                 return 0
             elif message is None:
                 log.error("the control process is gone: accepting no more, finishing what is in flight")
-                await self._drain(free_port=True)
+                await self._drain(Drain(), free_port=True)
                 return 1
 
     def _on_message(self, message: Message, descriptors: list[int]) -> None:
@@ -99,6 +103,9 @@ class Worker:
         elif isinstance(message, Health):
             # At once, whatever the inbox waits for: the next pick must know.
             self._verdicts.apply(message.server, message.up)
+        elif isinstance(message, Reopen):
+            programme_log.reopen()
+            self._access.reopen()
         elif isinstance(message, Ask):
             self._channel.send(Told(message.number, self._tell(message.what, message.limit)))
         else:
@@ -120,8 +127,7 @@ class Worker:
             self._fail(told, error)
             # Nothing has changed: what was served before still is.
             return self._world is not None
-        options = told.config.log
-        programme_log.configure(options.level, options.format, worker=told.worker if told.workers > 1 else None)
+        programme_log.adopt(told.config.log, worker=told.worker if told.workers > 1 else None)
         try:
             self._verdicts.adopt(runtime)
             if self._world is None:
@@ -131,6 +137,7 @@ class Worker:
                 retire(self._registry.retired)
                 if self._registry.parked:
                     self._on_server_down()
+            self._access.adopt(told.config)
             await self._entries.change(self._world)
         except Exception as error:
             self._fail(told, error)
@@ -165,13 +172,14 @@ class Worker:
     def _on_server_down(self) -> None:
         self._entries.leave_down()
 
-    async def _drain(self, *, free_port: bool = False) -> None:
+    async def _drain(self, told: Drain, *, free_port: bool = False) -> None:
         if self._world is not None:
-            self._world.terminating = True
-        cut = await self._entries.drain(free_port=free_port)
+            self._world.terminating = not told.handed_over
+        cut = await self._entries.drain(told, free_port=free_port)
         if cut:
             what = "conversation was" if cut == 1 else "conversations were"
             log.warning("%d %s cut off at the end of the grace time", cut, what)
+        self._access.close()
         self._channel.send(Drained(cut))
         self._channel.finish(LAST_WORD_TIMEOUT)
 
@@ -206,4 +214,5 @@ if __name__ == "__main__":
     code = main(int(sys.argv[1]))
     # Everything has ended or was cut off; to take the loop apart could only hang.
     sys.stderr.flush()
+    logging.shutdown()
     os._exit(code)
