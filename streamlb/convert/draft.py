@@ -136,7 +136,7 @@ def _inline(value: Any, *, is_rule: bool = False) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(value)
-    text = str(value)
+    text = str(value).replace("${", "$${")
     if is_rule and text.isprintable() and ('"' in text or "\\" in text):
         return "'" + text.replace("'", "''") + "'"
     if not is_rule and (re.fullmatch(r"[0-9]+m?s", text) or (PLAIN.fullmatch(text) and text.lower() not in WORDS)):

@@ -72,6 +72,7 @@ class _Entry:
         self.taken = taken
         self.protocol = section.mode
         self.bound: list[_Bound] = []
+        self.by_name = False  # whether a rule looks at the name in a handshake that is passed on
 
     def convert(self) -> None:
         if self.protocol not in ("http", "tcp"):
@@ -168,7 +169,8 @@ class _Entry:
             at = next((at for at, word in enumerate(words) if word in ("if", "unless")), len(words))
             code = words[words.index("code") + 1] if "code" in words[:-1] else "302"
             try:
-                answers = {is_tls: self._conditions(is_tls).read(words[at:]) for is_tls in (False, True)}
+                conditions = {is_tls: self._conditions(is_tls) for is_tls in (False, True)}
+                answers = {is_tls: each.read(words[at:]) for is_tls, each in conditions.items()}
             except NoRule as error:
                 line.reason = str(error)
                 continue
@@ -176,13 +178,14 @@ class _Entry:
             if not answers[False].always or (not answers[True].never and any(each.is_tls for each in self.bound)):
                 line.reason = "redirections hold for whole entry points"
                 continue
-            line.used = True
+            for each in (line, *conditions[False].used):
+                each.used = True
             secure = [each for each in self.bound if each.is_tls]
-            for each in clear:
-                each.is_redirected = True
+            for bound in clear:
+                bound.is_redirected = True
                 target = secure[0].name if len(secure) == 1 else ":443"
                 to = Inline(to=target, scheme="https", permanent=code in ("301", "308"))
-                path = ("entryPoints", each.name, "http", "redirections")
+                path = ("entryPoints", bound.name, "http", "redirections")
                 self.draft.put(path, Inline(entryPoint=to), line.place)
 
     def _conditions(self, is_tls: bool) -> Conditions:
@@ -206,16 +209,29 @@ class _Entry:
                 each.used = True
             if not answer.never:
                 rule = str(answer.rule) if answer.rule is not None else ""
-                self._router(service, rule, names, TOP - number, is_tls, line)
+                for tls in self._ways(rule, is_tls):
+                    self._router(service, rule, names, TOP - number, tls, line)
         line = self.section.last("default_backend") or self.section.head
-        name = line.words[1] if line.words[0] == "default_backend" else self.section.name
+        name = line.word(1) if line.words[0] == "default_backend" else self.section.name
         if line.words[0] == "default_backend" or self.section.all("server"):
             service = self._service(line, name)
             if service:
                 line.used = True
-                self._router(service, "", names, 1, is_tls, line)
+                for tls in self._ways("", is_tls):
+                    self._router(service, "", names, 1, tls, line)
         for each in self.section.all("tcp-request inspect-delay", "tcp-request content accept"):
             each.used = self.protocol == "tcp"
+
+    def _ways(self, rule: str, is_tls: bool) -> list[Inline | None]:
+        """The `tls` of the routers for a rule. TLS that is only passed on needs a router of its own."""
+        if self.protocol == "http":
+            return [None]
+        if is_tls:
+            return [Inline()]
+        if "HostSNI" in rule:
+            self.by_name = True
+            return [Inline(passthrough=True)]
+        return [Inline(passthrough=True), None] if self.by_name else [None]
 
     def _service(self, line: Line, name: str) -> str:
         service = self.services.named(name, self.protocol)
@@ -223,7 +239,7 @@ class _Entry:
             line.reason = f"`{name}` has no server that could be carried over in mode {self.protocol}"
         return service
 
-    def _router(self, service: str, rule: str, names: list[str], priority: int, is_tls: bool, line: Line) -> None:
+    def _router(self, service: str, rule: str, names: list[str], priority: int, tls: Inline | None, line: Line) -> None:
         everything = EVERYTHING if self.protocol == "http" else EVERY_CONNECTION
         router: dict[str, Any] = {
             "rule": rule or everything,
@@ -231,10 +247,8 @@ class _Entry:
             "entryPoints": names,
             "priority": priority,
         }
-        if self.protocol == "tcp" and is_tls:
-            router["tls"] = Inline()
-        elif self.protocol == "tcp" and "HostSNI" in rule:
-            router["tls"] = Inline(passthrough=True)
+        if tls is not None:
+            router["tls"] = tls
         if self.protocol == "http":
             tunnel = self.section.last("timeout tunnel")
             if tunnel is not None:

@@ -266,7 +266,7 @@ class Services:
         same = [name for name, other in known.items() if other == transport]
         if same:
             return same[0]
-        name = self.draft.free_name(section.name, protocol, "serversTransports")
+        name = self.draft.free_name("servers", protocol, "serversTransports")
         known[name] = transport
         self.draft.origins[(protocol, "serversTransports", name)] = section.head.place
         return name

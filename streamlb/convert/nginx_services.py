@@ -103,7 +103,7 @@ class Services:
         main: list[Inline] = []
         spare: list[Inline] = []
         limits: set[tuple[int, float]] = set()
-        for directive in upstream.all("server"):
+        for directive in (each for each in upstream.all("server") if each.args):
             more: dict[str, Any] = {}
             words = directive.args[1:]
             values = dict(word.partition("=")[::2] for word in words)

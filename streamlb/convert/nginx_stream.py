@@ -82,6 +82,8 @@ class _Stream:
             entry.used = True
             tls = Inline() if is_tls else Inline(passthrough=True)
             self._router("tcp", place, service, str(rule), tls, entry.place)
+            if entry.name == "default" and not is_tls:  # What is no TLS at all has no name either.
+                self._router("tcp", place, service, str(rule), None, entry.place)
 
     def _router(self, kind: str, place: Place, service: str, rule: str, tls: Inline | None, origin: str) -> None:
         router: dict[str, Any] = {"service": service, "entryPoints": [place.name]}

@@ -35,6 +35,8 @@ WORDS = {
     "split_clients": 2,
     "map": 2,
     "proxy_pass": 1,
+    "proxy_set_header": 2,
+    "mirror": 1,
     "ssl_certificate": 1,
     "ssl_certificate_key": 1,
     "ssl_verify_client": 1,
@@ -172,9 +174,12 @@ def _add(here: Directive, directive: Directive, files: _Files) -> None:
 
 
 def _count(directive: Directive) -> None:
-    if len(directive.args) < WORDS.get(directive.name, 0) or (
-        directive.name == "server" and directive.inside is None and not directive.args
-    ):
+    least = WORDS.get(directive.name, 0)
+    if directive.name == "server" and directive.inside is None:
+        least = 1
+    elif directive.name == "location" and directive.args[:1] in (["="], ["~"], ["~*"], ["^~"]):
+        least = 2
+    if len(directive.args) < least:
         raise ConvertError(directive.line, f"`{directive.name}` says too little")
 
 
