@@ -2,8 +2,8 @@
 
 What lives here: the order of the steps, and what a valid configuration comes with.
 What must not: the steps themselves (`load.py`, `shape.py`, `entry_points.py`, `kubernetes.py`, `services.py`,
-`transports.py`, `certificates.py`, `routers.py`, `tcp.py`, `timeouts.py`). Called by the command line and the control
-process. Specified by docs/reference.md.
+`telling.py`, `transports.py`, `certificates.py`, `routers.py`, `tcp.py`, `timeouts.py`). Called by the command line and
+the control process. Specified by docs/reference.md.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from streamlb.config import (
     services,
     shape,
     tcp,
+    telling,
     timeouts,
     transports,
 )
@@ -93,6 +94,7 @@ def _load(source: Source, directory: str, judges: Judges) -> Loaded:
         _add_manifests(config, directory, files, reading)
     _check_names(config, reading)
     internal.check(config, reading)
+    telling.check(config, reading)
     services.check(config, reading)
     if judges.check_pattern is not None:
         health.check_patterns(config, reading, judges.check_pattern)
