@@ -234,7 +234,8 @@ async def test_without_the_system_there_is_one_line(
             await count.next()
     lines = [record.getMessage() for record in caplog.records]
     assert lines == [
-        "the system does not tell of changed files (OS file watch limit reached): they are looked at every 0.02 s instead"
+        "the system does not tell of changed files (OS file watch limit reached): "
+        "they are looked at every 0.02 s instead"
     ]
 
 
