@@ -15,6 +15,7 @@ from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.clock import NEVER, Clock
 from streamlb.proxy.downstream import Downstream
 from streamlb.proxy.heads import Habits
+from streamlb.proxy.marking import Marking
 from streamlb.proxy.mirror import Mirrors
 from streamlb.proxy.pool import Pool
 from streamlb.proxy.replay import Replays
@@ -62,6 +63,7 @@ class HttpEntry:
         "is_secure",
         "live",
         "loop",
+        "marking",
         "max_age",
         "max_head",
         "max_requests",
@@ -96,6 +98,7 @@ class HttpEntry:
         self.policy = request_policy(options)
         self.forwarding = options.forwarded_headers
         self.trusted = Trusted(self.forwarding)
+        self.marking = Marking.of(options, world.runtime.entry_points[name].tracing)
         self._set_limits(options)
 
     def _set_limits(self, options: EntryPoint) -> None:
