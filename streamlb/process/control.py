@@ -39,6 +39,7 @@ from streamlb.process import banner
 from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen
 from streamlb.process.configuration import add_default_certificate, open_sources
 from streamlb.process.fleet import Fleet
+from streamlb.process.heartbeat import Heartbeat
 from streamlb.process.inheritance import inherit
 from streamlb.process.reload import Outcome, Turns
 from streamlb.process.renewal import Renewal, wall_clock
@@ -161,6 +162,7 @@ class Control:
         plan.commit()
         banner.show_unused(sockets.inheritance.close_rest())
         self.upgrade = Upgrade(sockets, self._on_succeeded)
+        self.heartbeat = Heartbeat(self.fleet, lambda: self.config.worker_timeout, self._on_beat)
         self._watcher = Watcher(self._watched(), lambda: self._on_files(), self._debounce)
 
     @property
@@ -185,6 +187,7 @@ class Control:
             await asyncio.wait({first, self._ended}, return_when=asyncio.FIRST_COMPLETED)
             if not self.stopping:
                 self.fleet.start()
+            self.heartbeat.start()
             self.resolving.start()
             self.renewal.start(self._loop)
             self._watcher.start()
@@ -194,6 +197,7 @@ class Control:
             self.prober.stop()
             self.resolving.stop()
             self.renewal.stop()
+            self.heartbeat.stop()
             self.upgrade.abandon()
             self.sockets.close()
             self.fleet.end()
@@ -316,6 +320,9 @@ class Control:
         log.info("ready in %d ms", (time.monotonic() - self._started_at) * 1000)
         if self.sockets.inheritance.predecessor is not None:
             report_ready(self.sockets.inheritance.predecessor)
+
+    def _on_beat(self, all_well: bool) -> None:
+        """Every second: whether all workers live and serve."""
 
     def _on_message(self, slot: Slot, message: Message) -> None:
         if isinstance(message, Ejected):
