@@ -144,6 +144,8 @@ class Worker:
             else:
                 self._world.runtime = runtime
                 retire(self._registry.retired)
+                for queue in self._registry.stirred:
+                    queue.stir()
                 if self._registry.parked:
                     self._on_server_down()
             self._access.adopt(told.config)

@@ -25,7 +25,7 @@ from streamlb.wire.policy import RequestPolicy
 if TYPE_CHECKING:
     import asyncio
 
-    from streamlb.balance.selection import Server
+    from streamlb.balance.selection import Node, Server
     from streamlb.config.static import EntryPoint
     from streamlb.errors import DownstreamError, UpstreamError
     from streamlb.proxy.arrival import Arrival
@@ -139,6 +139,10 @@ class HttpEntry:
         """Whether a request may not come over a connection whose handshake was held to these TLS options."""
         table = self._world.runtime.entry_points.get(self.name)
         return table is not None and table.plan.misdirects(options, host, route)
+
+    def present(self, service: Node) -> Node:
+        """A service as it is now, for whoever has waited; as it was, if it is no more."""
+        return self._world.runtime.services.get(("http", service.name), service)
 
     def pool_of(self, server: Server) -> Pool:
         """The connections kept to `server`, made at its first use."""
