@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 TICK = 1.0
 """Seconds between two questions, and for an answer."""
+BEATS_PER_WATCHDOG = 4
+"""Rounds within the time after which a watchdog bites."""
 
 _decode = msgspec.json.Decoder(Beat).decode
 
@@ -41,7 +43,10 @@ class Heartbeat:
     lags: by worker, the worst lateness of its loop in the last round, in seconds.
     """
 
-    def __init__(self, fleet: Fleet, limit: Callable[[], float], on_beat: Callable[[bool], None]) -> None:
+    def __init__(
+        self, fleet: Fleet, limit: Callable[[], float], on_beat: Callable[[bool], None], watchdog: float = 0.0
+    ) -> None:
+        """watchdog: seconds within which `on_beat` must be called; 0 for any time."""
         # process
         self._fleet = fleet
         self._limit = limit
@@ -49,7 +54,7 @@ class Heartbeat:
         self._task: asyncio.Task[None] | None = None
         self._silences: dict[int, int] = {}
         self.lags: dict[int, float] = {}
-        self.tick = TICK
+        self.tick = min(TICK, watchdog / BEATS_PER_WATCHDOG) if watchdog else TICK
 
     def start(self) -> None:
         self._task = spawn(self._run(), "heartbeat")
@@ -72,7 +77,7 @@ class Heartbeat:
         requests = asyncio.gather(*(self._ask(slot) for slot, _ in asked))
         told, answers = await asyncio.gather(self._fleet.ask("pulse", timeout=self.tick), requests)
         self.lags.clear()
-        all_well = True
+        all_well = bool(asked)
         for (slot, pid), is_answered in zip(asked, answers, strict=True):
             if slot.pid != pid:
                 continue  # It has ended meanwhile, which is no silence.
