@@ -80,6 +80,7 @@ class Heartbeat:
         all_well = bool(asked)
         for (slot, pid), is_answered in zip(asked, answers, strict=True):
             if slot.pid != pid:
+                all_well = False
                 continue  # It has ended meanwhile, which is no silence.
             beat = _beat(told.get(slot.number))
             if beat is not None:
