@@ -52,6 +52,7 @@ class Serving:
         self.leave_down: Callable[[], None] = lambda: None
         self.stop_reading: Callable[[], None] = lambda: None
         self._options = table.options
+        self._tracing = table.tracing
         self._has_door = needs_door(table)
 
     def suits(self, table: EntryPointTable) -> bool:
@@ -60,7 +61,7 @@ class Serving:
             life_cycle = table.options.transport.life_cycle
             self.accept_grace, self.grace = life_cycle.request_accept_grace_timeout, life_cycle.grace_time_out
             return True
-        return self._has_door == needs_door(table) and self._options == table.options
+        return self._has_door == needs_door(table) and (self._options, self._tracing) == (table.options, table.tracing)
 
     async def drain(self, *, free_port: bool = False, at_once: bool = False, shared: bool = False) -> int:
         """Accept for `accept_grace` seconds more, then wait until everything in flight has ended, at most `grace`

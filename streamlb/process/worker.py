@@ -34,8 +34,11 @@ from streamlb.process.channel import (
     Ready,
     Reopen,
     Told,
+    Traced,
 )
 from streamlb.process.entries import Entries
+from streamlb.process.lifeline import PULSE
+from streamlb.process.pulse import Pulse
 from streamlb.proxy import tcp_dialling
 from streamlb.proxy.pool import prepare, retire
 from streamlb.runtime.build import build
@@ -62,16 +65,17 @@ class Worker:
     inbox: what the control process says, in order; None when it is gone.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel, stack: int = -1) -> None:
         # process
         self._loop = loop
         self._channel = channel
         self._inbox: asyncio.Queue[Message | None] = asyncio.Queue()
         self._registry = Registry()
-        self._access = AccessLog(loop)
+        self._access = AccessLog(loop, lambda spans, lost: channel.send(Traced(spans, lost)))
         self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)), self._on_server_down)
         self._world: World | None = None
         self._entries = Entries()
+        self._pulse = Pulse(loop, stack)
         self._throttle = Throttle(LOG_INTERVAL)
 
     async def run(self) -> int:
@@ -80,7 +84,7 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._inbox.put_nowait, Drain())
         # The control process reloads and tells us; a stray signal (a closed terminal, pkill) must not end us.
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        for number in (signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
         self._channel.start(self._loop, self._on_message, lambda: self._inbox.put_nowait(None))
         while True:
@@ -99,7 +103,11 @@ class Worker:
     def _on_message(self, message: Message, descriptors: list[int]) -> None:
         if isinstance(message, Listen):
             [descriptor] = descriptors
-            self._entries.offer(message.entry_point, socket.socket(fileno=descriptor))
+            sock = socket.socket(fileno=descriptor)
+            if message.entry_point == PULSE:
+                self._pulse.open(sock)
+            else:
+                self._entries.offer(message.entry_point, sock)
         elif isinstance(message, Health):
             # At once, whatever the inbox waits for: the next pick must know.
             self._verdicts.apply(message.server, message.up)
@@ -115,6 +123,8 @@ class Worker:
 
     def _tell(self, what: str, limit: int) -> bytes | None:
         """The answer to a question of the control process; None to one that makes no sense here."""
+        if what == "pulse":
+            return self._pulse.tell()
         return None
 
     # --- serving -------------------------------------------------------------------------------------------------
@@ -135,6 +145,8 @@ class Worker:
             else:
                 self._world.runtime = runtime
                 retire(self._registry.retired)
+                for queue in self._registry.stirred:
+                    queue.stir()
                 if self._registry.parked:
                     self._on_server_down()
             self._access.adopt(told.config)
@@ -202,16 +214,16 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def main(descriptor: int) -> int:
-    """Run a worker on the channel `descriptor`; the exit code."""
+def main(descriptor: int, stack: int = -1) -> int:
+    """Run a worker on the channel `descriptor`; the exit code. stack: the file for where it stands, if it does."""
     programme_log.configure()
     loop = new_loop()
     asyncio.set_event_loop(loop)
-    return loop.run_until_complete(Worker(loop, Channel(socket.socket(fileno=descriptor))).run())
+    return loop.run_until_complete(Worker(loop, Channel(socket.socket(fileno=descriptor)), stack).run())
 
 
 if __name__ == "__main__":
-    code = main(int(sys.argv[1]))
+    code = main(*map(int, sys.argv[1:3]))
     # Everything has ended or was cut off; to take the loop apart could only hang.
     sys.stderr.flush()
     logging.shutdown()
