@@ -2,7 +2,8 @@
 
 What lives here: the order of the steps, and what a valid configuration comes with.
 What must not: the steps themselves (`merging.py`, `shape.py`, `entry_points.py`, `kubernetes.py`, `services.py`,
-`transports.py`, `certificates.py`, `routers.py`, `tcp.py`, `timeouts.py`), which files there are (`sources.py`).
+`telling.py`, `transports.py`, `certificates.py`, `routers.py`, `tcp.py`, `timeouts.py`), which files there are
+(`sources.py`).
 Called by `sources.py`. Specified by docs/reference.md.
 """
 
@@ -23,6 +24,7 @@ from streamlb.config import (
     services,
     shape,
     tcp,
+    telling,
     timeouts,
     transports,
 )
@@ -110,6 +112,7 @@ def assemble(parts: Parts, judges: Judges) -> Loaded:
         kubernetes.translate(parts.manifests, config, reading)
     _check_names(config, reading)
     internal.check(config, reading)
+    telling.check(config, reading)
     services.check(config, reading)
     if judges.check_pattern is not None:
         health.check_patterns(config, reading, judges.check_pattern)

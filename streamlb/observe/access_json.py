@@ -215,10 +215,12 @@ class JsonLines:
             line.StickyHit = record.sticky_hit
         if record.mirrors:
             line.Mirror = record.mirrors
-        if record.request_id:
-            line.RequestId = text(record.request_id)
-        if record.trace is not None:
-            line.trace_id, line.span_id = record.trace.trace_id.decode(), record.trace.span_id.decode()
+        if record.head is not None and record.head.marks is not None:
+            _, request_id, trace = record.head.marks
+            if request_id:
+                line.RequestId = text(request_id)
+            if trace is not None:
+                line.trace_id, line.span_id = trace.trace_id.decode(), trace.span_id.decode()
 
     def _shown_fields(self, record: HttpRecord) -> dict[str, str]:
         shown: dict[str, str] = {}

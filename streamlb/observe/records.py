@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from streamlb.balance.selection import Server
     from streamlb.routing.router import Route
     from streamlb.wire.message import RequestHead, ResponseHead
-    from streamlb.wire.trace import Trace
 
 # --- why the proxy answered itself, or ended a conversation before its time ----------------------------------------
 
@@ -96,8 +95,6 @@ class HttpRecord(msgspec.Struct, gc=False):
     mirrors: tuple[str, ...] = ()
     tls: TlsFacts | None = None
     secure: bool = False
-    request_id: bytes = b""
-    trace: Trace | None = None
 
 
 class TcpRecord(msgspec.Struct, gc=False):

@@ -32,6 +32,12 @@ def show_entry_points(config: Config, sockets: Mapping[str, socket.socket]) -> N
         log.info("entry point %s on %s: %s", name, address, _routers_of(config, name))
 
 
+def show_unused(names: list[str]) -> None:
+    """What systemd has opened and no entry point takes."""
+    for name in names:
+        log.warning("systemd passes a socket %r, and no entry point has that name or its address", name)
+
+
 def show_notes(loaded: Loaded) -> None:
     """What is allowed but hardly meant."""
     for note in loaded.notes:

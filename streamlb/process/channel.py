@@ -69,7 +69,14 @@ class Health(msgspec.Struct, tag=True, frozen=True):
 
 
 class Drain(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: accept no more, finish what is in flight within the entry points' grace, and end."""
+    """To a worker: accept no more, finish what is in flight within the entry points' grace, and end.
+
+    handed_over: somebody serves the same sockets already, so there is nothing to announce and nobody to wait for.
+    shared: entry points whose sockets others go on with; their datagrams are to be left to them.
+    """
+
+    handed_over: bool = False
+    shared: list[str] = []
 
 
 class Reopen(msgspec.Struct, tag=True, frozen=True):

@@ -36,14 +36,16 @@ from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.observe import log_files
 from streamlb.process import banner
-from streamlb.process.channel import Configure, Drained, Ejected, Health, Reopen
+from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen
 from streamlb.process.configuration import add_default_certificate, open_sources
 from streamlb.process.fleet import Fleet
+from streamlb.process.inheritance import inherit
 from streamlb.process.reload import Outcome, Turns
 from streamlb.process.renewal import Renewal, wall_clock
 from streamlb.process.resolving import Resolving
 from streamlb.process.slot import count_workers
 from streamlb.process.sockets import Sockets
+from streamlb.process.upgrade import Upgrade, report_ready
 from streamlb.process.watching import Watcher
 
 if TYPE_CHECKING:
@@ -67,6 +69,9 @@ SIGNALLED = 128
 def run(paths: Sequence[str]) -> int:
     """Load the files, serve them until told to stop; the exit code."""
     started_at = time.monotonic()
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        # What comes before there is anything to reload, reopen or replace must not end us.
+        signal.signal(number, signal.SIG_IGN)
     log_files.hold_streams()
     sources = open_sources(paths)
     try:
@@ -87,7 +92,7 @@ def run(paths: Sequence[str]) -> int:
 
 async def _control(name: str, sources: Sources, loaded: Loaded, started_at: float) -> int:
     raise_descriptor_limit()
-    control = Control(sources, loaded, Sockets(), started_at)
+    control = Control(sources, loaded, Sockets(inherit()), started_at)
     log.info("streamlb %s serves %s: %s", streamlb.__version__, name, report.summary(loaded.config))
     banner.show_notes(loaded)
     return await control.run()
@@ -154,6 +159,8 @@ class Control:
         plan = sockets.plan(self.config, count_workers(self.config))
         self.fleet.equip(plan.slots)
         plan.commit()
+        banner.show_unused(sockets.inheritance.close_rest())
+        self.upgrade = Upgrade(sockets, self._on_succeeded)
         self._watcher = Watcher(self._watched(), lambda: self._on_files(), self._debounce)
 
     @property
@@ -166,8 +173,10 @@ class Control:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_stop, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        self._loop.add_signal_handler(signal.SIGQUIT, self._on_quit)
+        self._loop.add_signal_handler(signal.SIGUSR2, self.begin_upgrade)
         self._loop.add_signal_handler(signal.SIGUSR1, self._on_reopen)
-        self._loop.add_signal_handler(signal.SIGCHLD, self.fleet.on_child)
+        self._loop.add_signal_handler(signal.SIGCHLD, self._on_child)
         banner.show_entry_points(self.config, self.fleet.slots[0].sockets)
         self.prober.load(self.config)
         try:
@@ -185,6 +194,7 @@ class Control:
             self.prober.stop()
             self.resolving.stop()
             self.renewal.stop()
+            self.upgrade.abandon()
             self.sockets.close()
             self.fleet.end()
 
@@ -304,6 +314,8 @@ class Control:
 
     def _on_serving(self) -> None:
         log.info("ready in %d ms", (time.monotonic() - self._started_at) * 1000)
+        if self.sockets.inheritance.predecessor is not None:
+            report_ready(self.sockets.inheritance.predecessor)
 
     def _on_message(self, slot: Slot, message: Message) -> None:
         if isinstance(message, Ejected):
@@ -339,12 +351,43 @@ class Control:
             log.warning("%s again: ending at once", name)
             self._end(SIGNALLED + number)
             return
-        self.stopping = True
         accept_grace, grace = self._graces()
         accepting = f"accepting for {accept_grace:g} s more, then" if accept_grace else "accepting no more,"
         log.info("%s: %s work in flight has %g s; a second signal ends at once", name, accepting, grace)
-        self.fleet.drain(accept_grace + grace + KILL_MARGIN)
+        self.upgrade.abandon()
+        self._drain(accept_grace + grace)
+
+    def _on_quit(self) -> None:
+        log.warning("SIGQUIT: ending at once")
+        self._end(SIGNALLED + signal.SIGQUIT)
+
+    def _drain(self, patience: float, *, handed_over: bool = False) -> None:
+        """Have the workers finish within so many seconds."""
+        self.stopping = True
+        sockets = self.fleet.slots[0].sockets
+        is_held = self.sockets.inheritance.is_held
+        shared = [name for name, sock in sockets.items() if handed_over or is_held(sock)]
+        self.fleet.drain(patience + KILL_MARGIN, Drain(handed_over=handed_over, shared=shared))
         self.sockets.close()
+
+    # --- upgrade ---------------------------------------------------------------------------------------------------
+
+    def begin_upgrade(self) -> str:
+        """Start a successor, which takes over when it is ready; why that cannot be, else nothing."""
+        if self.stopping or not self.fleet.serving:
+            reason = "streamlb is stopping" if self.stopping else "streamlb is not ready yet"
+            log.error("upgrade: %s", reason)
+            return reason
+        return self.upgrade.begin()
+
+    def _on_succeeded(self, pid: int) -> None:
+        _, grace = self._graces()
+        log.info("upgrade: the successor (pid %d) serves; work in flight here has %g s", pid, grace)
+        self._drain(grace, handed_over=True)
+
+    def _on_child(self) -> None:
+        self.upgrade.on_child()
+        self.fleet.on_child()
 
     def _end(self, code: int) -> None:
         if not self._ended.done():

@@ -97,9 +97,9 @@ class Slot:
         if self._channel is not None:
             self._channel.send(message, descriptors)
 
-    def drain(self) -> None:
+    def drain(self, drain: Drain | None = None) -> None:
         """Have the worker finish and end."""
-        self.tell(Drain())
+        self.tell(drain or Drain())
 
     def kill(self) -> None:
         """End the worker now."""

@@ -79,8 +79,9 @@ class Worker:
         self._loop.set_exception_handler(self._on_bug)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._inbox.put_nowait, Drain())
-        # The control process reloads and tells us; a stray SIGHUP (a closed terminal) must not end us.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # The control process reloads and tells us; a stray signal (a closed terminal, pkill) must not end us.
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
         self._channel.start(self._loop, self._on_message, lambda: self._inbox.put_nowait(None))
         while True:
             message = await self._inbox.get()
@@ -88,11 +89,11 @@ class Worker:
                 if not await self._configure(message):
                     return 1
             elif isinstance(message, Drain):
-                await self._drain()
+                await self._drain(message)
                 return 0
             elif message is None:
                 log.error("the control process is gone: accepting no more, finishing what is in flight")
-                await self._drain(free_port=True)
+                await self._drain(Drain(), free_port=True)
                 return 1
 
     def _on_message(self, message: Message, descriptors: list[int]) -> None:
@@ -134,6 +135,8 @@ class Worker:
             else:
                 self._world.runtime = runtime
                 retire(self._registry.retired)
+                for queue in self._registry.stirred:
+                    queue.stir()
                 if self._registry.parked:
                     self._on_server_down()
             self._access.adopt(told.config)
@@ -171,10 +174,10 @@ class Worker:
     def _on_server_down(self) -> None:
         self._entries.leave_down()
 
-    async def _drain(self, *, free_port: bool = False) -> None:
+    async def _drain(self, told: Drain, *, free_port: bool = False) -> None:
         if self._world is not None:
-            self._world.terminating = True
-        cut = await self._entries.drain(free_port=free_port)
+            self._world.terminating = not told.handed_over
+        cut = await self._entries.drain(told, free_port=free_port)
         if cut:
             what = "conversation was" if cut == 1 else "conversations were"
             log.warning("%d %s cut off at the end of the grace time", cut, what)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from streamlb.config.observation import AccessLogFields, KeepDropRedact
 from streamlb.observe.access_json import FIELDS, JsonLines
 from streamlb.observe.records import NO_ROUTE, HttpRecord, TlsFacts
+from streamlb.proxy.marking import Marks
 from streamlb.wire.message import ResponseHead
 from streamlb.wire.trace import Trace
 from tests.support.records import INSTANT, connection, flow, head, request
@@ -88,15 +89,15 @@ def test_a_request_that_could_not_be_read() -> None:
 
 
 def test_what_only_some_requests_have() -> None:
-    trace = Trace(b"0af7651916cd43dd8448eb211c80319c", b"b7ad6b7169203331")
+    asked = head()
+    asked.mark(Marks(b"", b"abc", Trace(b"0af7651916cd43dd8448eb211c80319c", b"b7ad6b7169203331")))
     made = line(
         request(
             tls=TlsFacts("1.3", "TLS_AES_128_GCM_SHA256", "CN=me"),
             secure=True,
             sticky_hit=False,
             mirrors=("shadow",),
-            request_id=b"abc",
-            trace=trace,
+            head=asked,
             retries=2,
         )
     )
@@ -223,7 +224,8 @@ def test_nobody_forges_a_line(method: bytes, target: bytes, host: bytes, name: b
     asked = head(method, target, host, ((name, value),))
     answer = ResponseHead(200)
     answer.plain = b"HTTP/1.1 200 OK\r\n" + name + b":" + value
-    record = request(head=asked, origin_head=answer, sent_head=answer.plain, request_id=value)
+    asked.mark(Marks(b"", value, None))
+    record = request(head=asked, origin_head=answer, sent_head=answer.plain)
     made = JsonLines(fields).http(record, INSTANT, 1)
     shown = made.decode("ascii")
     assert shown.count("\n") == 1
