@@ -25,6 +25,7 @@ VARIABLES = {
     "STATE_DIRECTORY": "systemd's StateDirectory=: what `streamlb ctl` has changed is kept there",
     "XDG_RUNTIME_DIR": "the same for a user's own streamlb: the control socket",
     "XDG_STATE_HOME": "the same for a user's own streamlb: what `streamlb ctl` has changed",
+    "SUDO_USER": "set by sudo: under whose name a change by `streamlb ctl` is kept",
     "NOTIFY_SOCKET": "set by systemd: who wants to know of start, reload and stop",
     "WATCHDOG_USEC": "set by systemd: how often it wants a sign of life",
     "WATCHDOG_PID": "set by systemd: whose",
