@@ -20,6 +20,7 @@ FAMILIES = {
     "fmt": "fmt",
     "schema": "schema",
     "healthcheck": "service",
+    "unit": "service",
     "whoami": "whoami",
 }
 """The module of each command, in the order `--help` shows them; a command is called in its module as it is here."""
