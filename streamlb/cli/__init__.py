@@ -19,6 +19,7 @@ FAMILIES = {
     "check": "check",
     "fmt": "fmt",
     "schema": "schema",
+    "convert": "convert",
     "healthcheck": "service",
     "unit": "service",
     "whoami": "whoami",
