@@ -21,6 +21,7 @@ FAMILIES = {
     "schema": "schema",
     "convert": "convert",
     "healthcheck": "service",
+    "unit": "service",
     "whoami": "whoami",
     "version": "about",
     "environ": "about",
