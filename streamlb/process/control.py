@@ -36,12 +36,13 @@ from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.observe import log_files
 from streamlb.process import banner
-from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen
+from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen, Traced
 from streamlb.process.configuration import add_default_certificate, open_sources
 from streamlb.process.fleet import Fleet
 from streamlb.process.heartbeat import Heartbeat
 from streamlb.process.inheritance import inherit
 from streamlb.process.notify import Notifier
+from streamlb.process.otlp import Traces
 from streamlb.process.reload import Outcome, Turns
 from streamlb.process.renewal import Renewal, wall_clock
 from streamlb.process.resolving import Resolving
@@ -165,6 +166,8 @@ class Control:
         plan.commit()
         banner.show_unused(sockets.inheritance.close_rest())
         self.upgrade = Upgrade(sockets, self._on_succeeded)
+        self._traces = Traces()
+        self._traces.adopt(self.config.tracing)
         self.notifier = Notifier()
         self.heartbeat = Heartbeat(
             self.fleet, lambda: self.config.worker_timeout, self._on_beat, self.notifier.watchdog
@@ -208,6 +211,7 @@ class Control:
             self.upgrade.abandon()
             self.sockets.close()
             self.fleet.end()
+            self._traces.close()
 
     # --- taking over what has changed ------------------------------------------------------------------------------
 
@@ -310,6 +314,7 @@ class Control:
         plan.commit()
         self.fleet.dismiss(sum(self._graces()) + KILL_MARGIN)
         programme_log.adopt(config.log)
+        self._traces.adopt(config.tracing)
         return texts(changes), []
 
     def _adopt(self, config: Config, sockets: list[dict[str, socket.socket]]) -> None:
@@ -350,6 +355,8 @@ class Control:
             self.prober.on_ejected(slot.number, message.server)
         elif isinstance(message, Drained):
             log.debug("worker %d has drained", slot.number)
+        elif isinstance(message, Traced):
+            self._traces.add(message.spans, message.lost)
 
     def _configuration(self, slot: Slot) -> Configure:
         """What a worker is told to serve, with what is known of the servers now."""
