@@ -80,6 +80,8 @@ def plain(port: int, *origins: int, workers: int = 1) -> dict[str, Any]:
         "entryPoints": {"web": {"address": f"127.0.0.1:{port}", "transport": {"lifeCycle": {"graceTimeOut": "5s"}}}},
         "workers": workers,
         "log": {"format": "common"},
+        # Nobody but the test decides when it is read again.
+        "providers": {"file": {"watch": False}},
         "http": {
             "routers": {"all": {"rule": "PathPrefix(`/`)", "service": "app"}},
             "services": {"app": {"loadBalancer": {"servers": servers}}},
