@@ -19,6 +19,7 @@ FAMILIES = {
     "check": "check",
     "fmt": "fmt",
     "schema": "schema",
+    "healthcheck": "service",
     "whoami": "whoami",
 }
 """The module of each command, in the order `--help` shows them; a command is called in its module as it is here."""

@@ -39,7 +39,9 @@ from streamlb.process import banner
 from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen
 from streamlb.process.configuration import add_default_certificate, open_sources
 from streamlb.process.fleet import Fleet
+from streamlb.process.heartbeat import Heartbeat
 from streamlb.process.inheritance import inherit
+from streamlb.process.notify import Notifier
 from streamlb.process.reload import Outcome, Turns
 from streamlb.process.renewal import Renewal, wall_clock
 from streamlb.process.resolving import Resolving
@@ -124,6 +126,7 @@ class Control:
     loaded: what the files say, as far as it was accepted. config: what is served, made of it by `_effective`;
     `version` is its number. loaded_at: when the files were read and accepted for the last time (seconds since 1970).
     reloads, failures: how often they were read again; how often something was not taken over.
+    outcome: of the last change.
     """
 
     def __init__(self, sources: Sources, loaded: Loaded, sockets: Sockets, started_at: float) -> None:
@@ -149,6 +152,7 @@ class Control:
         self._ended: asyncio.Future[int] = self._loop.create_future()
         self.loaded_at = wall_clock()
         self.reloads = self.failures = 0
+        self.outcome: Outcome | None = None
         # configuration
         self._complete(loaded)
         self.loaded = loaded
@@ -161,6 +165,10 @@ class Control:
         plan.commit()
         banner.show_unused(sockets.inheritance.close_rest())
         self.upgrade = Upgrade(sockets, self._on_succeeded)
+        self.notifier = Notifier()
+        self.heartbeat = Heartbeat(
+            self.fleet, lambda: self.config.worker_timeout, self._on_beat, self.notifier.watchdog
+        )
         self._watcher = Watcher(self._watched(), lambda: self._on_files(), self._debounce)
 
     @property
@@ -185,6 +193,7 @@ class Control:
             await asyncio.wait({first, self._ended}, return_when=asyncio.FIRST_COMPLETED)
             if not self.stopping:
                 self.fleet.start()
+            self.heartbeat.start()
             self.resolving.start()
             self.renewal.start(self._loop)
             self._watcher.start()
@@ -194,6 +203,8 @@ class Control:
             self.prober.stop()
             self.resolving.stop()
             self.renewal.stop()
+            self.heartbeat.stop()
+            self.notifier.close()
             self.upgrade.abandon()
             self.sockets.close()
             self.fleet.end()
@@ -202,7 +213,12 @@ class Control:
 
     async def reload(self, reason: str = "reload") -> Outcome:
         """Read the files again and serve what they say now; what became of it."""
-        return await self._turns.ask(reason, reads=True)
+        self.notifier.reloading()
+        try:
+            return await self._turns.ask(reason, reads=True)
+        finally:
+            if not self.stopping:
+                self.notifier.ready(self._status())
 
     async def apply(self, reason: str) -> Outcome:
         """Serve what is to be served now, after something other than the files has changed; what became of it."""
@@ -249,6 +265,7 @@ class Control:
             self._load(loaded, complete=not problems)
         outcome = Outcome(ok=not problems, version=self.version, changes=changes, problems=problems, kept=kept)
         self.failures += not outcome.ok
+        self.outcome = outcome
         banner.show_outcome(outcome, reason, before)
         return outcome
 
@@ -314,8 +331,19 @@ class Control:
 
     def _on_serving(self) -> None:
         log.info("ready in %d ms", (time.monotonic() - self._started_at) * 1000)
+        self.notifier.ready(self._status())
         if self.sockets.inheritance.predecessor is not None:
             report_ready(self.sockets.inheritance.predecessor)
+
+    def _on_beat(self, all_well: bool) -> None:
+        """Every second: whether all workers live and serve."""
+        if all_well or self.stopping:
+            self.notifier.alive()
+        if not self.stopping and self.fleet.serving:
+            self.notifier.status(self._status())
+
+    def _status(self) -> str:
+        return banner.status_line(self.config, self.fleet, self.version, len(self.prober.down()), self.outcome)
 
     def _on_message(self, slot: Slot, message: Message) -> None:
         if isinstance(message, Ejected):
@@ -364,6 +392,8 @@ class Control:
     def _drain(self, patience: float, *, handed_over: bool = False) -> None:
         """Have the workers finish within so many seconds."""
         self.stopping = True
+        if not handed_over:
+            self.notifier.stopping(patience + KILL_MARGIN)
         sockets = self.fleet.slots[0].sockets
         is_held = self.sockets.inheritance.is_held
         shared = [name for name, sock in sockets.items() if handed_over or is_held(sock)]
@@ -383,6 +413,7 @@ class Control:
     def _on_succeeded(self, pid: int) -> None:
         _, grace = self._graces()
         log.info("upgrade: the successor (pid %d) serves; work in flight here has %g s", pid, grace)
+        self.notifier.succeeded_by(pid)
         self._drain(grace, handed_over=True)
 
     def _on_child(self) -> None:

@@ -36,6 +36,8 @@ from streamlb.process.channel import (
     Told,
 )
 from streamlb.process.entries import Entries
+from streamlb.process.lifeline import PULSE
+from streamlb.process.pulse import Pulse
 from streamlb.proxy import tcp_dialling
 from streamlb.proxy.pool import prepare, retire
 from streamlb.runtime.build import build
@@ -62,7 +64,7 @@ class Worker:
     inbox: what the control process says, in order; None when it is gone.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel, stack: int = -1) -> None:
         # process
         self._loop = loop
         self._channel = channel
@@ -72,6 +74,7 @@ class Worker:
         self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)), self._on_server_down)
         self._world: World | None = None
         self._entries = Entries()
+        self._pulse = Pulse(loop, stack)
         self._throttle = Throttle(LOG_INTERVAL)
 
     async def run(self) -> int:
@@ -80,7 +83,7 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._inbox.put_nowait, Drain())
         # The control process reloads and tells us; a stray signal (a closed terminal, pkill) must not end us.
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        for number in (signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
         self._channel.start(self._loop, self._on_message, lambda: self._inbox.put_nowait(None))
         while True:
@@ -99,7 +102,11 @@ class Worker:
     def _on_message(self, message: Message, descriptors: list[int]) -> None:
         if isinstance(message, Listen):
             [descriptor] = descriptors
-            self._entries.offer(message.entry_point, socket.socket(fileno=descriptor))
+            sock = socket.socket(fileno=descriptor)
+            if message.entry_point == PULSE:
+                self._pulse.open(sock)
+            else:
+                self._entries.offer(message.entry_point, sock)
         elif isinstance(message, Health):
             # At once, whatever the inbox waits for: the next pick must know.
             self._verdicts.apply(message.server, message.up)
@@ -115,6 +122,8 @@ class Worker:
 
     def _tell(self, what: str, limit: int) -> bytes | None:
         """The answer to a question of the control process; None to one that makes no sense here."""
+        if what == "pulse":
+            return self._pulse.tell()
         return None
 
     # --- serving -------------------------------------------------------------------------------------------------
@@ -204,16 +213,16 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def main(descriptor: int) -> int:
-    """Run a worker on the channel `descriptor`; the exit code."""
+def main(descriptor: int, stack: int = -1) -> int:
+    """Run a worker on the channel `descriptor`; the exit code. stack: the file for where it stands, if it does."""
     programme_log.configure()
     loop = new_loop()
     asyncio.set_event_loop(loop)
-    return loop.run_until_complete(Worker(loop, Channel(socket.socket(fileno=descriptor))).run())
+    return loop.run_until_complete(Worker(loop, Channel(socket.socket(fileno=descriptor)), stack).run())
 
 
 if __name__ == "__main__":
-    code = main(int(sys.argv[1]))
+    code = main(*map(int, sys.argv[1:3]))
     # Everything has ended or was cut off; to take the loop apart could only hang.
     sys.stderr.flush()
     logging.shutdown()
