@@ -11,7 +11,7 @@ import itertools
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
-from streamlb.process.channel import Ask, Failed, Ready, Told
+from streamlb.process.channel import Ask, Failed, Ready, Release, Told
 from streamlb.process.slot import Slot, describe_exit
 
 if TYPE_CHECKING:
@@ -141,6 +141,19 @@ class Fleet:
             self._awaited.pop((slot, version), None)
             words[slot] = wait.result() if wait.done() else _Word(f"no answer within {CONFIGURE_TIMEOUT:g} s")
         return words
+
+    async def release(self, version: int) -> None:
+        """Have every worker let go of the sockets it does not need any more, once nobody else has them open."""
+        waits = {}
+        for slot in self.slots:
+            if slot.pid:
+                waits[slot, version] = self._loop.create_future()
+                slot.tell(Release(version))
+        self._awaited |= waits
+        if waits:
+            await asyncio.wait(waits.values(), timeout=ANSWER_TIMEOUT)
+        for key in waits:
+            self._awaited.pop(key, None)
 
     def dismiss(self, patience: float) -> None:
         """Have the workers that are too many finish; who is still there after `patience` seconds is killed."""

@@ -72,14 +72,20 @@ def test_entry_points_come_move_and_go() -> None:
         until(lambda: len(origin.requests) == 2)
         proxy.entry_point("web", third)
         proxy.reload()
-        # Who was idle at the old address is let go, who waits gets his answer.
+        # Who is idle at the old address is let go, who waits gets his answer.
         assert is_refused(first)
         assert idle.sock.recv(1) == b""
         assert busy.reply().text == "late"
         assert http_get(third).text == "late"
-        del proxy.tree["entryPoints"]["web"]
-        proxy.reload()
-        assert is_refused(third)
+        # Who is still there when it is gone finds what he found before.
+        with Client(third) as last:
+            last.sock.sendall(b"GET / HTTP/1.1\r\n")
+            del proxy.tree["entryPoints"]["web"]
+            proxy.reload()
+            assert is_refused(third)
+            last.sock.sendall(b"Host: a\r\n\r\n")
+            assert last.reply().text == "late"
+            assert last.sock.recv(1) == b""
         assert http_get(second).text == "late"
 
 
@@ -91,8 +97,7 @@ def test_an_address_gets_narrower_and_wider_again() -> None:
             proxy.tree["entryPoints"]["web"]["address"] = address
             proxy.reload()
         load.await_more(50)
-    # One that waits in the queue of a socket that is closed is lost with it.
-    assert load.failed < 5, load
+    assert not load.failed, load
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -260,8 +265,6 @@ def test_a_worker_that_dies_over_it_takes_the_new_configuration_back() -> None:
         victim, other = proxy.proxy.workers()
         os.kill(victim, signal.SIGSTOP)
         proxy.servers("app", new.port)
-        more = free_port()
-        proxy.entry_point("more", more)
         proxy.write()
         before = len(proxy.proxy.log())
         proxy.proxy.signal(signal.SIGHUP)
@@ -278,7 +281,6 @@ def test_a_worker_that_dies_over_it_takes_the_new_configuration_back() -> None:
         until(lambda: len(proxy.proxy.workers()) == 2)
         until(lambda: proxy.proxy.log()[before:].count("is ready") == 1)
         assert {http_get(port).text for _ in range(20)} == {"old"}
-        assert is_refused(more)
         proxy.reload()
         assert {http_get(port).text for _ in range(20)} == {"new"}
 
