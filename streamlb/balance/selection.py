@@ -42,6 +42,7 @@ class Selection:
     fallbacks: the failover services on the way whose main service was picked from, outermost first. Each comes with a
     number of cookies: how many were set below it or, for those that an earlier fallback left standing, above it.
     queue: where to wait when nobody was picked because all are full; wanted: the only server to wait for, if any.
+    stuck: whether cookies named the server on all of its way that has them; None where no service wants one.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class Selection:
         "queue",
         "request",
         "retried",
+        "stuck",
         "wanted",
     )
 
@@ -76,6 +78,7 @@ class Selection:
         self._settled = (0, 0)
         self.queue: Queue | None = None
         self.wanted: Server | None = None
+        self.stuck: bool | None = None
         # pick
         self._spent: tuple[tuple[Server, ...], set[Node]] | None = None
 
@@ -130,7 +133,7 @@ class Selection:
         self.request = request
         self.avoid = ()
         self.retried = False
-        self.queue = self.wanted = None
+        self.queue = self.wanted = self.stuck = None
         if self.cookies:
             self.cookies = []
         if self.mirrors:

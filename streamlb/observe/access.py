@@ -13,6 +13,7 @@ from streamlb.config.observation import AccessLogFields
 from streamlb.observe.access_clf import GenericLines, TraefikLines
 from streamlb.observe.access_json import JsonLines
 from streamlb.observe.access_text import now
+from streamlb.observe.spans import Spans
 from streamlb.observe.writer import CLOSE_TIMEOUT, Writer
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from streamlb.config.observation import AccessLog as Options
     from streamlb.config.observation import AccessLogFilters
     from streamlb.observe.records import HttpRecord, TcpRecord, UdpRecord
+    from streamlb.observe.spans import Span
     from streamlb.routing.router import Route
 
 INTERNAL: Final = "@internal"
@@ -40,14 +42,20 @@ class Lines(Protocol):
 class AccessLog:
     """Takes records, never waits, never raises. `on`: whether anybody reads them; nobody makes one else.
 
+    dispatch: gets the spans of traces, as `Spans` says.
     count: conversations told of since the start, those that were filtered out among them.
     """
 
-    __slots__ = ("_filters", "_hidden", "_lines", "_loop", "_options", "_quiet", "_writer", "count", "on")
+    __slots__ = ("_filters", "_hidden", "_lines", "_loop", "_options", "_quiet", "_spans", "_writer", "count", "on")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop | None = None,
+        dispatch: Callable[[list[Span], int], None] = lambda _spans, _lost: None,
+    ) -> None:
         # worker
         self._loop = loop
+        self._spans = Spans(loop, dispatch) if loop is not None else None
         self._writer: Writer | None = None
         self.count = 0
         # snapshot
@@ -64,8 +72,8 @@ class AccessLog:
         self._quiet = frozenset(
             name for name, each in config.entry_points.items() if not each.observability.access_logs
         )
+        self.on = self._loop is not None and (options is not None or config.tracing is not None)
         if options is None or self._loop is None:
-            self.on = False
             self._retire()
             return
         if options != self._options:
@@ -78,7 +86,6 @@ class AccessLog:
         self._options = options
         routers = {} if options.add_internals else config.http.routers
         self._hidden = frozenset(name for name, router in routers.items() if router.service.endswith(INTERNAL))
-        self.on = True
 
     def reopen(self) -> None:
         """Write to whatever has the file's name from now on."""
@@ -88,6 +95,8 @@ class AccessLog:
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """Write what there is: the process ends."""
         self.on = False
+        if self._spans is not None:
+            self._spans.flush()
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close(timeout)
@@ -113,15 +122,23 @@ class AccessLog:
     def http(self, record: HttpRecord) -> None:
         """A request is over. Hot."""
         self.count += 1
-        if self._wants(record.route, record.entry_point):
+        if record.head is not None and record.head.marks is not None:
+            self._trace(record)
+        if self._writer is not None and self._wants(record.route, record.entry_point):
             filters = self._filters
             if filters is None or filters.accept(record.duration, record.retries, record.status):
                 self._write(self._lines.http(record, now(), self.count))
 
+    def _trace(self, record: HttpRecord) -> None:
+        trace = record.head.marks.trace if record.head is not None else None
+        wanted = record.route is None or record.route.observed is None or record.route.observed.tracing
+        if trace is not None and trace.sampled and wanted and self._spans is not None:
+            self._spans.add(record, now())
+
     def tcp(self, record: TcpRecord) -> None:
         """A connection is over."""
         self.count += 1
-        if self._wants(record.route, record.entry_point):
+        if self._writer is not None and self._wants(record.route, record.entry_point):
             filters = self._filters
             if filters is None or filters.accept(record.duration, record.retries):
                 self._write(self._lines.tcp(record, now(), self.count))
@@ -129,7 +146,7 @@ class AccessLog:
     def udp(self, record: UdpRecord) -> None:
         """A flow is over."""
         self.count += 1
-        if self._wants(record.route, record.entry_point):
+        if self._writer is not None and self._wants(record.route, record.entry_point):
             filters = self._filters
             if filters is None or filters.accept(record.duration):
                 self._write(self._lines.udp(record, now(), self.count))

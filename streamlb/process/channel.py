@@ -18,6 +18,7 @@ import msgspec
 
 from streamlb.config.model import Config  # noqa: TC001  # msgspec reads it when the classes are made.
 from streamlb.errors import InternalError
+from streamlb.observe.spans import Span  # noqa: TC001  # As above.
 
 if TYPE_CHECKING:
     import asyncio
@@ -127,6 +128,13 @@ class Ejected(msgspec.Struct, tag=True, frozen=True):
     server: ServerKey
 
 
+class Traced(msgspec.Struct, tag=True, frozen=True):
+    """From a worker: sampled requests, for the collector of traces; lost: how many more there were."""
+
+    spans: list[Span]
+    lost: int
+
+
 class Drained(msgspec.Struct, tag=True, frozen=True):
     """From a worker, its last word: `cut` conversations did not end within the grace."""
 
@@ -134,7 +142,20 @@ class Drained(msgspec.Struct, tag=True, frozen=True):
 
 
 Message = (
-    Listen | Memory | Configure | Release | Health | Drain | Reopen | Ask | Told | Ready | Failed | Ejected | Drained
+    Listen
+    | Memory
+    | Configure
+    | Release
+    | Health
+    | Drain
+    | Reopen
+    | Ask
+    | Told
+    | Ready
+    | Failed
+    | Ejected
+    | Traced
+    | Drained
 )
 
 _encode = msgspec.msgpack.Encoder().encode

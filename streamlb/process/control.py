@@ -36,12 +36,13 @@ from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.observe import log_files
 from streamlb.process import banner
-from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen
+from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen, Traced
 from streamlb.process.configuration import add_default_certificate, open_sources
 from streamlb.process.fleet import Fleet
 from streamlb.process.heartbeat import Heartbeat
 from streamlb.process.inheritance import inherit
 from streamlb.process.notify import Notifier
+from streamlb.process.otlp import Traces
 from streamlb.process.reload import Outcome, Turns
 from streamlb.process.renewal import Renewal, wall_clock
 from streamlb.process.resolving import Resolving
@@ -64,6 +65,8 @@ log = logging.getLogger(__name__)
 
 KILL_MARGIN = 3.0
 """Seconds a worker gets beyond the longest grace time before it is killed."""
+TURN_PAUSE = 0.1
+"""Seconds until an upgrade looks again whether a configuration is still being taken over."""
 SIGNALLED = 128
 """Exit code of an end that did not wait for anything: this plus the signal's number, as shells count."""
 
@@ -149,6 +152,7 @@ class Control:
         self._turns = Turns(self._take_over)
         self._started_at = started_at
         self.stopping = False
+        self._put_off = False
         self._ended: asyncio.Future[int] = self._loop.create_future()
         self.loaded_at = wall_clock()
         self.reloads = self.failures = 0
@@ -164,7 +168,9 @@ class Control:
         self.fleet.equip(plan.slots)
         plan.commit()
         banner.show_unused(sockets.inheritance.close_rest())
-        self.upgrade = Upgrade(sockets, self._on_succeeded)
+        self.upgrade = Upgrade(sockets, self._on_succeeded, self._on_not_succeeded)
+        self._traces = Traces()
+        self._traces.adopt(self.config.tracing)
         self.notifier = Notifier()
         self.heartbeat = Heartbeat(
             self.fleet, lambda: self.config.worker_timeout, self._on_beat, self.notifier.watchdog
@@ -208,6 +214,7 @@ class Control:
             self.upgrade.abandon()
             self.sockets.close()
             self.fleet.end()
+            self._traces.close()
 
     # --- taking over what has changed ------------------------------------------------------------------------------
 
@@ -252,6 +259,10 @@ class Control:
         reason = ", ".join(reasons)
         if self.stopping:
             return Outcome(ok=False, version=self.version, problems=["streamlb is stopping"])
+        if self.upgrade.is_under_way:
+            # The successor reads the files itself, and needs the addresses that would be bound here.
+            self._put_off = True
+            return Outcome(ok=False, version=self.version, problems=["an upgrade is under way"])
         loaded, problems, kept, before = self.loaded, list[str](), list[str](), self.version
         if reads:
             self.reloads += 1
@@ -313,6 +324,7 @@ class Control:
         if is_less:
             await self.fleet.release(self.version)
         programme_log.adopt(config.log)
+        self._traces.adopt(config.tracing)
         return texts(changes), []
 
     def _adopt(self, config: Config, sockets: list[dict[str, socket.socket]]) -> None:
@@ -353,6 +365,8 @@ class Control:
             self.prober.on_ejected(slot.number, message.server)
         elif isinstance(message, Drained):
             log.debug("worker %d has drained", slot.number)
+        elif isinstance(message, Traced):
+            self._traces.add(message.spans, message.lost)
 
     def _configuration(self, slot: Slot) -> Configure:
         """What a worker is told to serve, with what is known of the servers now."""
@@ -411,7 +425,15 @@ class Control:
             reason = "streamlb is stopping" if self.stopping else "streamlb is not ready yet"
             log.error("upgrade: %s", reason)
             return reason
+        if self._turns.is_busy:
+            self._loop.call_later(TURN_PAUSE, self.begin_upgrade)
+            return ""
         return self.upgrade.begin()
+
+    def _on_not_succeeded(self) -> None:
+        if self._put_off and not self.stopping:
+            self._put_off = False
+            spawn(self.reload("what was put off for the upgrade"), "reload")
 
     def _on_succeeded(self, pid: int) -> None:
         _, grace = self._graces()

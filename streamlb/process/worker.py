@@ -35,6 +35,7 @@ from streamlb.process.channel import (
     Release,
     Reopen,
     Told,
+    Traced,
 )
 from streamlb.process.entries import Entries
 from streamlb.process.lifeline import PULSE
@@ -71,7 +72,7 @@ class Worker:
         self._channel = channel
         self._inbox: asyncio.Queue[Message | None] = asyncio.Queue()
         self._registry = Registry()
-        self._access = AccessLog(loop)
+        self._access = AccessLog(loop, lambda spans, lost: channel.send(Traced(spans, lost)))
         self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)), self._on_server_down)
         self._world: World | None = None
         self._entries = Entries()
