@@ -14,10 +14,8 @@ A change, whatever its reason, goes one way: files -> addresses of servers -> on
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -35,7 +33,7 @@ from streamlb.health.prober import Prober
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.observe import log_files
-from streamlb.process import banner
+from streamlb.process import banner, descriptors
 from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen, Traced
 from streamlb.process.configuration import add_default_certificate, open_sources
 from streamlb.process.fleet import Fleet
@@ -96,10 +94,13 @@ def run(paths: Sequence[str]) -> int:
 
 
 async def _control(name: str, sources: Sources, loaded: Loaded, started_at: float) -> int:
-    raise_descriptor_limit()
+    descriptors.raise_limit()
     control = Control(sources, loaded, Sockets(inherit()), started_at)
     log.info("streamlb %s serves %s: %s", streamlb.__version__, name, report.summary(loaded.config))
     banner.show_notes(loaded)
+    few = descriptors.remark(control.config, descriptors.limit())
+    if few:
+        log.warning("%s", few)
     return await control.run()
 
 
@@ -114,13 +115,6 @@ def _check_log_files(config: Config) -> None:
     reasons = log_files.refusals(config)
     if reasons:
         raise StartError("; ".join(reasons))
-
-
-def raise_descriptor_limit() -> None:
-    """Every connection takes descriptors: use all the system lets us have; workers inherit it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Control:
@@ -314,12 +308,15 @@ class Control:
             reasons += await self.fleet.configure()
             self.fleet.dismiss(0.0)
             plan.abandon()
+            await self.fleet.release(self.version)
             return [], reasons
         # What the renewal of certificates changes it changes in place: the former configuration is as it was sent.
         changes = diff(msgspec.msgpack.decode(self._encoded, type=Config), config)
         self._encoded = encoded
-        plan.commit()
+        is_less = plan.commit()
         self.fleet.dismiss(sum(self._graces()) + KILL_MARGIN)
+        if is_less:
+            await self.fleet.release(self.version)
         programme_log.adopt(config.log)
         self._traces.adopt(config.tracing)
         return texts(changes), []
