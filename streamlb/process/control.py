@@ -424,6 +424,13 @@ class Control:
             return ""
         return self.upgrade.begin()
 
+    async def replace(self) -> tuple[int, str]:
+        """Start a successor and wait until it serves: its process id, or 0 and why it does not."""
+        while self._turns.is_busy:
+            await asyncio.sleep(TURN_PAUSE)
+        reason = self.begin_upgrade() or await self.upgrade.outcome()
+        return (0, reason) if reason else (self.upgrade.pid, "")
+
     def _on_not_succeeded(self) -> None:
         if self._put_off and not self.stopping:
             self._put_off = False
