@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge, Le
 
 from streamlb.config.naming import SETTINGS, Derived
-from streamlb.config.observation import AccessLog, Log, Metrics, Ping, RouterObservability, Steering, Tracing
+from streamlb.config.observation import (
+    INTERNAL_ENTRY_POINT,
+    AccessLog,
+    Log,
+    Metrics,
+    Ping,
+    RouterObservability,
+    Steering,
+    Tracing,
+)
 from streamlb.config.quantities import Duration, Percent, SignedDuration, StatusRanges, Times, Weight
 from streamlb.config.static import Core, EntryPoint, Providers, ServersTransport, TcpServersTransport
 from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls, SentProxyProtocol, Tls
@@ -49,7 +58,7 @@ class Timeouts:
 class Router:
     """A router of any protocol. `rule` is required for HTTP and TCP and forbidden for UDP (`config/check.py`).
 
-    entry_points: empty means all entry points of the router's kind.
+    entry_points: empty means all entry points of the router's kind but the internal one.
     priority: 0 means the length of the rule in bytes (and -1 for TCP's ``HostSNI(`*`)``), as in Traefik.
     rule_syntax: which Traefik's words the rule is written in; see `Config.syntax_of`.
     tls: its presence makes it a router for TLS only. middlewares: of TCP routers, by name, the first one first.
@@ -66,6 +75,10 @@ class Router:
     observability: RouterObservability | None = None
 
     __pydantic_config__ = SETTINGS
+
+    def joins(self, entry_point: str) -> bool:
+        """Whether it takes what comes in by an entry point of its kind."""
+        return entry_point in self.entry_points if self.entry_points else entry_point != INTERNAL_ENTRY_POINT
 
 
 @dataclass(slots=True, kw_only=True)

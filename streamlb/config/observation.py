@@ -16,7 +16,11 @@ from streamlb.config.naming import SETTINGS
 from streamlb.config.quantities import Duration, StatusRanges
 
 INTERNAL_ENTRY_POINT = "traefik"
-"""Where ping and metrics are unless they say; made on loopback, port 8080, where nobody else has made it."""
+"""Where ping and metrics are unless they say; made on loopback, port 8080, where nobody else has made it. Routers that
+name no entry point do not join it."""
+PING = "ping@internal"
+METRICS = "prometheus@internal"
+"""Services that are streamlb's own."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -108,7 +108,7 @@ class Forwarder:
         self._want = want = Selection(head.fields.cookie, b"", head)
         table = self._entry.table
         route = table.route(head) if table is not None else None
-        if (route is None or route.redirect is not None or self.client.options) and self._is_answered(route):
+        if (route is None or route.local is not None or self.client.options) and self._is_answered(route):
             return
         assert route is not None
         self._service = route.service
@@ -128,9 +128,9 @@ class Forwarder:
             self._answer(400, body=b"this port speaks HTTPS\n")
         elif route is None:
             self._answer(404)
-        elif route.redirect is not None:
-            location = route.redirect.location(head, head.target)
-            self._answer(route.redirect.status(head.method), location=location)
+        elif route.local is not None:
+            status, location, body = route.local.answer(head, entry.terminating)
+            self._answer(status, location=location, body=body)
         else:
             return False
         return True

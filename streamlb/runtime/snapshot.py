@@ -97,9 +97,13 @@ class Runtime:
 
 
 class World:
-    """The one reference: `world.runtime` is read by everybody and assigned by a reload only."""
+    """The one reference: `world.runtime` is read by everybody and assigned by a reload only.
 
-    __slots__ = ("runtime",)
+    terminating: whether this worker has been told to finish and end, which `ping@internal` says.
+    """
+
+    __slots__ = ("runtime", "terminating")
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
+        self.terminating = False

@@ -72,7 +72,7 @@ def test_a_redirecting_entry_point() -> None:
     assert made.http is not None
     route = made.http.route(Ask(host=b"a"))
     assert route is not None
-    assert route.redirect is not None
+    assert route.local is not None
     assert tables(table(options=EntryPointHttp(redirections=redirections))) == "http"
     over_tls = EntryPointHttp(redirections=redirections, tls=EntryPointTls())
     assert tables(table(options=over_tls)) == "https"
