@@ -31,6 +31,7 @@ RANKS = {
     "session": 2,
     "runtime": 4,
     "observe": 5,
+    "admin": 6,
     "proxy": 6,
     "health": 6,
     "process": 7,
@@ -62,6 +63,7 @@ MAY_IMPORT = {
         "wire",
         "observe",
     },
+    "admin": {"errors"},
     "whoami": set(),
 }
 """Rooms not named here may import every room of a lower rank. Type annotations are held to ranks only."""
@@ -76,6 +78,8 @@ ONLY_IN = {
     "yaml": re.compile(r"config/load\.py"),
     "click": re.compile(r"cli/\w+\.py"),
     "cryptography": re.compile(r"process/certificates\.py"),
+    "starlette": re.compile(r"admin/\w+\.py"),
+    "uvicorn": re.compile(r"admin/server\.py"),
     "uvloop": re.compile(r"process/\w+\.py|whoami/\w+\.py"),
     "pydantic": re.compile(r"config/\w+\.py"),
     "re2": re.compile(r"routing/pattern\.py"),

@@ -81,9 +81,6 @@ def steering(office: Office) -> Starlette:
     async def health(_request: Request) -> Any:
         return await office.health()
 
-    async def connections(request: Request) -> Any:
-        return await office.connections(_number(request, "limit", 100))
-
     async def interventions(_request: Request) -> Any:
         return await office.interventions()
 
@@ -113,7 +110,6 @@ def steering(office: Office) -> Starlette:
     shown = {
         "status": status,
         "health": health,
-        "connections": connections,
         "overrides": interventions,
         "remaining": remaining,
     }

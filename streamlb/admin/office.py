@@ -19,9 +19,6 @@ class Office(Protocol):
     async def health(self) -> Any:
         """Every server, its state and the reason."""
 
-    async def connections(self, limit: int) -> Any:
-        """What is under way now: at most `limit` of it, 0 for all."""
-
     async def weigh(self, service: str, child: str, weight: int, by: str) -> Any:
         """Give a child of a service another weight."""
 

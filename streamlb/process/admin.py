@@ -24,7 +24,7 @@ from streamlb.net.tasks import spawn
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from starlette.types import ASGIApp
+    from starlette.routing import Route
 
     from streamlb.admin.office import Office
     from streamlb.admin.server import Server
@@ -41,7 +41,7 @@ WHAT_IT_NEEDS = ("streamlb.admin.app", "streamlb.admin.server")
 
 
 class Admin:
-    """The admin sockets. `private_app` makes what is behind the private one, once it is needed.
+    """The admin sockets. `private_routes` makes what is behind the private one, once it is needed.
 
     succeeds: this process takes over from another one, its socket included.
     """
@@ -49,14 +49,14 @@ class Admin:
     def __init__(
         self,
         office: Office,
-        private_app: Callable[[], ASGIApp],
         *,
+        private_routes: Callable[[], list[Route]] = list,
         environ: Mapping[str, str] = os.environ,
         succeeds: bool = False,
     ) -> None:
         # process
         self._office = office
-        self._private_app = private_app
+        self._private_routes = private_routes
         self._environ = environ
         self._succeeds = succeeds
         self._serves = False
@@ -83,20 +83,20 @@ class Admin:
                 raise StartError(f"ctl.socket {options.socket} cannot be used: {error}") from error
             self._complain(error)
 
-    def adopt(self, options: Options) -> str:
-        """The configuration may name another socket now; why it cannot be had, empty if it is."""
+    def adopt(self, options: Options) -> list[str]:
+        """The configuration may name another socket now; why it cannot be had."""
         if options.socket == self._wanted:
-            return ""
+            return []
         former = self._claimed
         self._wanted, wanted = options.socket, self._wanted
         try:
             self._claim()
         except UnavailableError as error:
             self._wanted = wanted
-            return f"ctl.socket {options.socket} cannot be used: {error}"
+            return [f"ctl.socket {options.socket} cannot be used: {error}"]
         if former is not None:
             self._give_up(former)
-        return ""
+        return []
 
     def private_path(self) -> str:
         """Where workers may bring what is for this process. Raises StartError."""
@@ -167,7 +167,7 @@ class Admin:
         for claimed in (self._claimed, self._private):
             if claimed is None or claimed in self._servers or self._stopped:
                 continue
-            behind = self._private_app() if claimed is self._private else app.steering(self._office)
+            behind = app.make(self._private_routes()) if claimed is self._private else app.steering(self._office)
             serving = self._servers[claimed] = server.Server(behind, claimed.sock)
             await serving.start(loop)
 

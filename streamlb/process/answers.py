@@ -16,8 +16,8 @@ import msgspec
 
 from streamlb.net.tasks import spawn
 from streamlb.process.channel import Told
-from streamlb.proxy.inspection import describe
 from streamlb.proxy.pool import Pool
+from streamlb.proxy.udp import UdpEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,9 +37,9 @@ encode = msgspec.json.Encoder().encode
 
 
 class ServerLoad(msgspec.Struct, array_like=True):
-    """One server in one worker. idle: connections kept for the next exchange. ejected: by what clients' requests showed.
+    """One server in one worker. idle: connections kept for the next exchange.
 
-    up: whether it may be picked here. waiting: for a place at a server of its service.
+    ejected: taken out for what clients' requests showed. up: whether it may be picked here. waiting: for a place at a server of its service.
     """
 
     protocol: str
@@ -81,7 +81,6 @@ class Answers:
         self._known: dict[str, Callable[[], Iterator[Any]]] = {
             "servers": self._servers,
             "entryPoints": self._entry_points,
-            "conversations": self._conversations,
         }
 
     def on_ask(self, question: Ask) -> None:
@@ -130,17 +129,13 @@ class Answers:
 
     def _entry_points(self) -> Iterator[EntryPointLoad]:
         for serving in self._servings():
-            yield EntryPointLoad(serving.name, sum(each.count for each in serving.live))
-
-    def _conversations(self) -> Iterator[Any]:
-        loop = asyncio.get_running_loop()
-        for serving in self._servings():
-            for conversation in serving.live:
-                yield from describe(conversation, serving.name, loop.time())
+            live = serving.live
+            active = sum(len(each) for each in live if isinstance(each, UdpEntry)) if serving.is_udp else len(live)
+            yield EntryPointLoad(serving.name, active)
 
 
 def _load(protocol: str, service: str, server: str, state: ServerState, ejected: bool, waiting: int) -> ServerLoad:
-    idle = len(state.pool) if isinstance(state.pool, Pool) else 0
+    idle = state.pool.idle if isinstance(state.pool, Pool) else 0
     return ServerLoad(
         protocol, service, server, state.up, state.active, state.total, state.failures, idle, ejected, waiting
     )

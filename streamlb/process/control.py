@@ -33,14 +33,17 @@ from streamlb.health.prober import Prober
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.process import banner
+from streamlb.process.admin import Admin
 from streamlb.process.channel import Configure, Drained, Ejected, Health
 from streamlb.process.configuration import add_default_certificate, open_sources
+from streamlb.process.desk import Desk
 from streamlb.process.fleet import Fleet
 from streamlb.process.reload import Outcome, Turns
 from streamlb.process.renewal import Renewal, wall_clock
 from streamlb.process.resolving import Resolving
 from streamlb.process.slot import count_workers
 from streamlb.process.sockets import Sockets
+from streamlb.process.steering import Steering
 from streamlb.process.watching import Watcher
 
 if TYPE_CHECKING:
@@ -74,7 +77,7 @@ def run(paths: Sequence[str]) -> int:
     config = loaded.config
     programme_log.configure(config.log.level, config.log.format)
     try:
-        return asyncio.run(_control(", ".join(paths), sources, loaded, started_at))
+        return asyncio.run(_control(paths, sources, loaded, started_at))
     except StartError as error:
         log.error("%s", error)
         return 1
@@ -83,11 +86,12 @@ def run(paths: Sequence[str]) -> int:
         return SIGNALLED + signal.SIGINT
 
 
-async def _control(name: str, sources: Sources, loaded: Loaded, started_at: float) -> int:
+async def _control(paths: Sequence[str], sources: Sources, loaded: Loaded, started_at: float) -> int:
     raise_descriptor_limit()
-    control = Control(sources, loaded, Sockets(), started_at)
-    log.info("streamlb %s serves %s: %s", streamlb.__version__, name, report.summary(loaded.config))
+    control = Control(paths, sources, loaded, Sockets(), started_at)
+    log.info("streamlb %s serves %s: %s", streamlb.__version__, ", ".join(paths), report.summary(loaded.config))
     banner.show_notes(loaded)
+    control.steering.show()
     return await control.run()
 
 
@@ -109,13 +113,17 @@ class Control:
 
     loaded: what the files say, as far as it was accepted. config: what is served, made of it by `_effective`;
     `version` is its number. loaded_at: when the files were read and accepted for the last time (seconds since 1970).
-    reloads, failures: how often they were read again; how often something was not taken over.
+    reloads, failures: how often they were read again; how often something was not taken over. outcome: what became of
+    it when they were read again for the last time.
     """
 
-    def __init__(self, sources: Sources, loaded: Loaded, sockets: Sockets, started_at: float) -> None:
+    def __init__(
+        self, paths: Sequence[str], sources: Sources, loaded: Loaded, sockets: Sockets, started_at: float
+    ) -> None:
         """Raises StartError when an address cannot be used."""
         # process
         self._loop = asyncio.get_running_loop()
+        self.paths = paths
         self.sources = sources
         self.sockets = sockets
         self.fleet = Fleet(
@@ -135,9 +143,12 @@ class Control:
         self._ended: asyncio.Future[int] = self._loop.create_future()
         self.loaded_at = wall_clock()
         self.reloads = self.failures = 0
+        self.outcome: Outcome | None = None
         # configuration
         self._complete(loaded)
         self.loaded = loaded
+        self.steering = Steering(self)
+        self.admin = Admin(Desk(self, self.steering))
         self.config = self._effective(loaded)
         self._encoded = msgspec.msgpack.encode(self.config)
         self.version = 1
@@ -160,6 +171,8 @@ class Control:
         banner.show_entry_points(self.config, self.fleet.slots[0].sockets)
         self.prober.load(self.config)
         try:
+            self.admin.open(self.config.ctl)
+            self.steering.settle(self.configured)
             # Clients wait in the sockets' queues meanwhile, rather than be told that there is no server.
             first = spawn(self.prober.first_verdicts(), "first health checks")
             await asyncio.wait({first, self._ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -170,6 +183,7 @@ class Control:
             self._watcher.start()
             return await self._ended
         finally:
+            self.admin.stop()
             self._watcher.stop()
             self.prober.stop()
             self.resolving.stop()
@@ -198,7 +212,7 @@ class Control:
 
     def _effective(self, loaded: Loaded) -> Config:
         """What is to be served: what the files say and what this process makes of it."""
-        return complete(self.resolving.resolve(loaded.config))
+        return complete(self.steering.effective(loaded.config, self.resolving.resolve(loaded.config)))
 
     def _complete(self, loaded: Loaded) -> None:
         if add_default_certificate(loaded.config):
@@ -219,9 +233,12 @@ class Control:
         changes, refused = await self._serve(loaded, reason)
         problems += refused
         if not refused and reads:
+            problems += self.admin.adopt(loaded.config.ctl)
             self._load(loaded, complete=not problems)
         outcome = Outcome(ok=not problems, version=self.version, changes=changes, problems=problems, kept=kept)
         self.failures += not outcome.ok
+        if reads:
+            self.outcome = outcome
         banner.show_outcome(outcome, reason, before)
         return outcome
 
@@ -233,6 +250,7 @@ class Control:
             self.loaded = loaded
             self.resolving.load(loaded.config)
             self.renewal.load(loaded.config, loaded.pem)
+            self.steering.settle(loaded.config)
             banner.show_notes(loaded)
         self._watcher.update(self._watched(), self._debounce)
 
@@ -284,6 +302,7 @@ class Control:
 
     def _on_serving(self) -> None:
         log.info("ready in %d ms", (time.monotonic() - self._started_at) * 1000)
+        spawn(self.admin.serve(), "admin sockets")
 
     def _on_message(self, slot: Slot, message: Message) -> None:
         if isinstance(message, Ejected):
@@ -320,6 +339,7 @@ class Control:
             self._end(SIGNALLED + number)
             return
         self.stopping = True
+        self.steering.release()
         accept_grace, grace = self._graces()
         accepting = f"accepting for {accept_grace:g} s more, then" if accept_grace else "accepting no more,"
         log.info("%s: %s work in flight has %g s; a second signal ends at once", name, accepting, grace)

@@ -100,7 +100,7 @@ class Fleet:
         try:
             for slot in self.slots[: self.size] if self._started else ():
                 # One that has died is started with the configuration of that moment.
-                if slot.pid or not slot.was_started:
+                if slot.pid or not slot.starts:
                     configure = self._configuration(slot)
                     wait = self._awaited[slot, configure.version] = self._loop.create_future()
                     waits.append((slot, configure.version, wait))

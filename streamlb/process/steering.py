@@ -57,10 +57,12 @@ class Yielded(msgspec.Struct, rename="camel"):
 class Steering:
     """The overrides in force, `interventions`, and those that have `yielded`, the newest last."""
 
-    def __init__(self, control: Control, configuration: str, environ: Mapping[str, str] = os.environ) -> None:
-        """configuration: the absolute path that names it. Control need not be complete yet, but for its files."""
+    def __init__(self, control: Control, environ: Mapping[str, str] = os.environ) -> None:
+        """control: need not be complete yet, but for its files."""
         # process
         self._control = control
+        # The files' absolute paths are what tells two streamlbs of one user apart.
+        configuration = ":".join(map(os.path.abspath, control.paths))
         path = control.configured.ctl.state_file or state_path(configuration, environ, os.geteuid())
         self.file = StateFile(path, configuration)
         self.interventions = self.file.read()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from streamlb.health.verdicts import Verdicts
 from streamlb.observe import log as programme_log
 from streamlb.observe.throttle import Throttle, often
+from streamlb.process.answers import Answers
 from streamlb.process.channel import (
     Ask,
     Channel,
@@ -31,7 +32,6 @@ from streamlb.process.channel import (
     Health,
     Listen,
     Ready,
-    Told,
 )
 from streamlb.process.entries import Entries
 from streamlb.proxy import tcp_dialling
@@ -69,6 +69,9 @@ class Worker:
         self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)), self._on_server_down)
         self._world: World | None = None
         self._entries = Entries()
+        self._answers = Answers(
+            channel.send, lambda: self._world, self._registry, self._verdicts, lambda: [*self._entries.open.values()]
+        )
         self._throttle = Throttle(LOG_INTERVAL)
 
     async def run(self) -> int:
@@ -100,15 +103,11 @@ class Worker:
             # At once, whatever the inbox waits for: the next pick must know.
             self._verdicts.apply(message.server, message.up)
         elif isinstance(message, Ask):
-            self._channel.send(Told(message.number, self._tell(message.what, message.limit)))
+            self._answers.on_ask(message)
         else:
             if isinstance(message, Configure):
                 self._verdicts.begin(message.down)
             self._inbox.put_nowait(message)
-
-    def _tell(self, what: str, limit: int) -> bytes | None:
-        """The answer to a question of the control process; None to one that makes no sense here."""
-        return None
 
     # --- serving -------------------------------------------------------------------------------------------------
 
