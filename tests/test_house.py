@@ -75,7 +75,7 @@ READS_FILES = {"config/load.py"}
 
 ONLY_IN = {
     "h11": re.compile(r"wire/http1\w*\.py|whoami/\w+\.py"),
-    "yaml": re.compile(r"config/load\.py"),
+    "yaml": re.compile(r"config/(load|outline)\.py"),
     "click": re.compile(r"cli/\w+\.py"),
     "cryptography": re.compile(r"process/certificates\.py"),
     "starlette": re.compile(r"admin/\w+\.py"),

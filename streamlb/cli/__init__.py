@@ -17,6 +17,7 @@ import streamlb
 FAMILIES = {
     "run": "run",
     "check": "check",
+    "fmt": "fmt",
     "schema": "schema",
     "whoami": "whoami",
 }

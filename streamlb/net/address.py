@@ -89,15 +89,21 @@ def numeric_family(host: str) -> socket.AddressFamily | None:
 
 def client_ip(peer: Any) -> IPAddress:
     """The address of an accepted peer; an IPv4 client of a dual-stack socket is the IPv4 address it is."""
-    return _client_ip(peer[0])
+    return _client(peer[0])[0]
+
+
+def client_text(peer: Any) -> str:
+    """The same as text."""
+    return _client(peer[0])[1]
 
 
 @functools.lru_cache(maxsize=MAX_CLIENTS)
-def _client_ip(host: str) -> IPAddress:
+def _client(host: str) -> tuple[IPAddress, str]:
     if ":" not in host:
-        return ipaddress.IPv4Address(host)
+        return ipaddress.IPv4Address(host), host
     address = ipaddress.IPv6Address(host.partition("%")[0])
-    return address.ipv4_mapped or address
+    client = address.ipv4_mapped or address
+    return client, str(client)
 
 
 def client_group(host: str) -> str | bytes:

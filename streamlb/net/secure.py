@@ -61,6 +61,7 @@ class SecureSocket:
         "_encipher",
         "_failure",
         "_incoming",
+        "_inner",
         "_outgoing",
         "_recv",
         "_rest",
@@ -93,8 +94,9 @@ class SecureSocket:
         self.ssl_object = context.wrap_bio(
             self._incoming, self._outgoing, server_side, server_hostname or None, session
         )
-        # The wrapping of `ssl` would cost a call for each record.
+        # The wrapping of `ssl` would cost a call for each record, and for each step of a handshake.
         inner: Any = self.ssl_object._sslobj  # type: ignore[attr-defined]
+        self._inner = inner
         self._decipher = inner.read
         self._encipher = inner.write
         self.raw = raw
@@ -146,7 +148,7 @@ class SecureSocket:
                 raise Truncated
             self._incoming.write(self._ciphertext[:count])
         try:
-            self.ssl_object.do_handshake()
+            self._inner.do_handshake()
         except ssl.SSLWantReadError:
             self.flush()
             return False
@@ -154,7 +156,7 @@ class SecureSocket:
             self._say_why()
             raise
         self.pending = self._incoming.pending > 0
-        if self.ssl_object.server_side and self.ssl_object.version() == "TLSv1.3":
+        if self._inner.server_side and self._inner.version() == "TLSv1.3":
             # Nobody waits for the tickets: they leave with what is sent first.
             self._waits_for_company = True
         else:
@@ -196,7 +198,7 @@ class SecureSocket:
             count = self._recv_more(view, count)
         # What a record holds beyond `view` is with OpenSSL.
         elif self.pending or count == len(view):
-            self.pending = self.ssl_object.pending() > 0
+            self.pending = self._inner.pending() > 0
         if self._outgoing.pending:
             self._answer()
         return count
@@ -212,7 +214,7 @@ class SecureSocket:
                     self.goodbye = True
                     return count
                 count += taken
-            self.pending = incoming.pending > 0 or self.ssl_object.pending() > 0
+            self.pending = incoming.pending > 0 or self._inner.pending() > 0
         except ssl.SSLWantReadError:
             self.pending = False
         except ssl.SSLZeroReturnError:
@@ -323,7 +325,7 @@ class SecureSocket:
         if self.pending and not (self.goodbye or self._failure):
             self._read_ahead()  # Or OpenSSL, which looks for the peer's goodbye, would drop a record.
         with contextlib.suppress(ssl.SSLError):
-            self.ssl_object.unwrap()
+            self._inner.shutdown()
 
     def _read_ahead(self) -> None:
         view = memoryview(bytearray(2 * CHUNK))

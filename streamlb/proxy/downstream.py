@@ -13,8 +13,9 @@ import contextlib
 from typing import TYPE_CHECKING, Final, cast
 
 from streamlb.errors import DownstreamError
-from streamlb.net.address import client_ip
+from streamlb.net.address import client_text
 from streamlb.net.outgoing import count_untaken
+from streamlb.net.secure_transport import write_last
 from streamlb.proxy.answers import render_answer
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.forwarder import Forwarder
@@ -113,9 +114,9 @@ class Downstream(asyncio.Protocol):
 
     def _client_address(self) -> str:
         if self._arrival is not None:
-            return str(self._arrival.client)
+            return self._arrival.text
         peer = self.transport.get_extra_info("peername")
-        return str(client_ip(peer)) if peer else "0.0.0.0"
+        return client_text(peer) if peer else "0.0.0.0"
 
     @property
     def ends(self) -> Ends:
@@ -158,7 +159,11 @@ class Downstream(asyncio.Protocol):
             self.entry.gone += 1
         self.ending = True
         self._forwarder.abandon()
+        self._reader.leave()
         self.entry.closed(self)
+        # They hold each other: without a word they, and what TLS has left, would wait for the collector.
+        self._forwarder.tunnel = None
+        self._forwarder = cast("Forwarder", None)
 
     def pause_writing(self) -> None:
         self.write_blocked = True
@@ -292,13 +297,15 @@ class Downstream(asyncio.Protocol):
 
     # --- what the forwarder calls ------------------------------------------------------------------------------
 
-    def finish(self, keep: bool) -> None:
-        """The answer is written; go on with the next request, or end."""
+    def finish(self, keep: bool, last: bytes) -> None:
+        """Write the last bytes of an answer; go on with the next request, or end."""
         self.busy = False
         self.upstream_full = False
         if not keep:
-            self._end()
+            self._end(last)
             return
+        if last:
+            self.transport.write(last)
         self.due_at = self.entry.clock.after(self.entry.idle_timeout)
         if self.entry.live.draining:
             # Its answer had begun before, without a word of that: the next request may be on its way.
@@ -363,9 +370,8 @@ class Downstream(asyncio.Protocol):
 
     def refuse(self, status: int) -> None:
         """Answer and end: what follows cannot be read with certainty."""
-        self.transport.write(render_answer(status, close=True))
         self.busy = False
-        self._end(linger=True)
+        self._end(render_answer(status, close=True), linger=True)
 
     def cut(self) -> None:
         """End visibly in the middle of an answer, by a reset: nobody may take it for complete."""
@@ -378,22 +384,28 @@ class Downstream(asyncio.Protocol):
 
     # --- the end -----------------------------------------------------------------------------------------------
 
-    def _end(self, *, linger: bool = False) -> None:
-        """Close once everything is written. Bytes the client still sends would turn the close into a reset and could
-        take the answer with it, so where some are to be expected they are read and dropped for a while."""
+    def _end(self, last: bytes = b"", *, linger: bool = False) -> None:
+        """Write `last`, and close once everything is written."""
         if self.ending:
             return
         self.ending = True
-        if (linger or self.body is not None or self._inbox) and not self.eof and not self.transport.is_closing():
-            self._inbox = b""
-            self.body = None
-            self.upstream_full = self.write_blocked = False
-            self._update_reading()
-            self.due_at = self.entry.clock.after(LINGER)
-            self.transport.write_eof()
+        if (linger or self.body is not None or self._inbox) and not self.eof:
+            self._linger(last)
         else:
             self.due_at = self.entry.clock.after(self.entry.write_timeout)
-            self.transport.close()
+            write_last(self.transport, last)
+
+    def _linger(self, last: bytes) -> None:
+        """End our side only. Bytes the client still sends would turn a close into a reset and could take the answer
+        with it, so they are read and dropped for a while."""
+        self.transport.write(last)
+        self._inbox = b""
+        self.body = None
+        self.upstream_full = self.write_blocked = False
+        self.due_at = self.entry.clock.after(LINGER)
+        if not self.transport.is_closing():
+            self._update_reading()
+            self.transport.write_eof()
 
     def drain(self) -> None:
         """Who has a request under way, or sends one yet, is answered `Connection: close`."""

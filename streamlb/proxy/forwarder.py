@@ -381,15 +381,16 @@ class Forwarder:
             return
         as_it_is = framing != UNTIL_CLOSE and self._head.minor == 1 and not self._want.cookies
         if as_it_is and exchange.keeps_client and not self._entry.live.draining:
-            client.transport.write(head.plain + data if data else head.plain)
+            answer = head.plain + data if data else head.plain
         else:
-            self._answer_with_changes(head, framing, data)
+            answer = self._changed(head, framing, data)
         if done:
-            self._end()
+            self._end(answer)
         else:
+            client.transport.write(answer)
             bypass(self._entry.loop, upstream, client)
 
-    def _answer_with_changes(self, head: ResponseHead, framing: int, data: bytes) -> None:
+    def _changed(self, head: ResponseHead, framing: int, data: bytes) -> bytes:
         """The head with what this exchange adds to it: cookies, another framing, the end of the connection."""
         exchange, old = self._exchange, self._head.minor == 0
         if framing == UNTIL_CLOSE or (framing == CHUNKED and old):
@@ -400,15 +401,17 @@ class Forwarder:
         changed = render_changed(head, framing, self._want.cookies, old=old, keep=exchange.client_keeps)
         if data:
             changed += encode_chunk(data) if self._rechunk else data
-        self.client.transport.write(changed)
+        return changed
 
     def on_answer_body(self, upstream: Upstream, data: bytes, done: bool) -> None:
         client = self.client
-        if data:
-            client.transport.write(encode_chunk(data) if self._rechunk else data)
+        if data and self._rechunk:
+            data = encode_chunk(data)
         if done:
-            self._end()
+            self._end(data)
         else:
+            if data:
+                client.transport.write(data)
             self.on_progress()
             bypass(self._entry.loop, upstream, client)
 
@@ -428,9 +431,7 @@ class Forwarder:
             return
         loss = exchange.on_loss(clean=error is None, reused=upstream.reused)
         if loss is Loss.COMPLETE:
-            if self._rechunk:
-                self.client.transport.write(LAST_CHUNK)
-            self._end()
+            self._end(LAST_CHUNK if self._rechunk else b"")
             return
         if loss is Loss.RETRY:
             self._replay = None  # Empty: a request whose body has left is not repeated.
@@ -453,12 +454,11 @@ class Forwarder:
         cookies = self._want.cookies if status in (502, 504) else None
         method = self._head.method
         answer = render_answer(status, method, close=not keep, cookies=cookies, location=location, body=body)
-        self.client.transport.write(answer)
         self._exchange.client_keeps = keep
-        self._end()
+        self._end(answer)
 
-    def _end(self) -> None:
-        """The answer is written; let go of everything this exchange held."""
+    def _end(self, last: bytes) -> None:
+        """Let go of everything this exchange held, and write the last bytes of its answer."""
         exchange = self._exchange
         exchange.answer = Answer.DONE
         self.deadline = NEVER
@@ -475,7 +475,7 @@ class Forwarder:
         self._early = b""
         self._drop_replay()
         self._leave_server()
-        self.client.finish(exchange.keeps_client)
+        self.client.finish(exchange.keeps_client, last)
 
     # --- tunnels (RFC 9110 section 7.8) ------------------------------------------------------------------------
 

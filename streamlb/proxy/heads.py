@@ -1,13 +1,14 @@
 """The heads of one client's requests, read and completed with what its connection knows.
 
-What lives here: `HeadReader`, which remembers the last header block, and adds the forwarding fields to a new one.
+What lives here: `HeadReader`, which remembers the last header block, and adds the forwarding fields to a new one;
+`Habits`, which remembers it for the client's next connection.
 What must not: the grammar (`wire/http1.py`), where a head begins and what a refusal means (`downstream.py`).
 RFC 9112 sections 3 and 5; Traefik's forwardedHeaders.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from streamlb.errors import DownstreamError
 from streamlb.wire.forwarding import MANAGED, render_forwarded
@@ -17,6 +18,31 @@ from streamlb.wire.target import clean_target, is_plain
 
 if TYPE_CHECKING:
     from streamlb.proxy.http import HttpEntry
+
+
+MAX_HABITS: Final = 512
+"""Clients whose last header block is remembered."""
+MAX_HABIT: Final = 1024
+"""Bytes of a block worth remembering: a client that makes a connection for each request says little."""
+
+
+class Habits:
+    """What each client said last on one entry point, by its address: many come back and say it again."""
+
+    __slots__ = ("_last", "recall")
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[bytes, RequestFields]] = {}
+        self.recall = self._last.get
+
+    def note(self, peer: str, block: bytes, fields: RequestFields) -> None:
+        if not 0 < len(block) <= MAX_HABIT:
+            return
+        last = self._last
+        last.pop(peer, None)
+        last[peer] = block, fields
+        if len(last) > MAX_HABITS:
+            del last[next(iter(last))]
 
 
 class HeadReader:
@@ -29,8 +55,11 @@ class HeadReader:
         self._entry = entry
         self.peer = peer
         self.trusted = entry.trusted.covers(peer)
-        self._block = b""
-        self._fields = cast("RequestFields", None)
+        self._block, self._fields = entry.habits.recall(peer) or (b"", cast("RequestFields", None))
+
+    def leave(self) -> None:
+        """The connection has ended."""
+        self._entry.habits.note(self.peer, self._block, self._fields)
 
     def read(self, data: bytes, end: int) -> RequestHead:
         """The head in `data[:end]`; raises DownstreamError. Hot."""

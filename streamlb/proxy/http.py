@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.clock import NEVER, Clock
 from streamlb.proxy.downstream import Downstream
+from streamlb.proxy.heads import Habits
 from streamlb.proxy.mirror import Mirrors
 from streamlb.proxy.pool import Pool
 from streamlb.proxy.replay import Replays
@@ -55,6 +56,7 @@ class HttpEntry:
         "clock",
         "forwarding",
         "gone",
+        "habits",
         "head_timeout",
         "idle_timeout",
         "is_secure",
@@ -86,6 +88,7 @@ class HttpEntry:
         self.clock = Clock(loop)
         self.mirrors = Mirrors(self)
         self.replays = Replays()
+        self.habits = Habits()
         self.gone = 0
         self._throttle = Throttle(LOG_INTERVAL)
         self.server_name = socket.gethostname().encode()

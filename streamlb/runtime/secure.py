@@ -45,6 +45,8 @@ class SecurePlan:
 
     def options_of(self, host: bytes) -> str:
         """The name of the options for a server name, which may be empty."""
+        if self._is_uniform:
+            return self._elsewhere
         found = self._by_host.get(host)
         return found if found is not None else self._by_host.get(wildcard_of(host), self._elsewhere)
 

@@ -36,6 +36,7 @@ SHORT: Final = "a ClientHello shorter than it says"
 MAX_NAME: Final = 255
 _name = re.compile(rb"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?").fullmatch
 _extension = struct.Struct("!HH").unpack_from
+_first_name = struct.Struct("!HBH").unpack_from
 
 
 class ClientHello(NamedTuple):
@@ -134,33 +135,6 @@ def _needed(start: int, length: int, missing: int) -> int:
     return start + min(length, missing)
 
 
-class _Reader:
-    """Takes vectors off a message, each with its length before it."""
-
-    __slots__ = ("_at", "_data")
-
-    def __init__(self, data: memoryview) -> None:
-        self._data = data
-        self._at = 0
-
-    def __bool__(self) -> bool:
-        return self._at < len(self._data)
-
-    def number(self, width: int) -> int:
-        """The next `width` bytes as a number."""
-        return int.from_bytes(self._take(width), "big")
-
-    def vector(self, width: int) -> memoryview:
-        """The next vector, whose length takes `width` bytes."""
-        return self._take(self.number(width))
-
-    def _take(self, count: int) -> memoryview:
-        start, self._at = self._at, self._at + count
-        if self._at > len(self._data):
-            raise _Fault(SHORT)
-        return self._data[start : self._at]
-
-
 def _hello(message: memoryview) -> ClientHello:
     try:
         return _walk(message.tobytes())
@@ -217,35 +191,41 @@ def _extensions(data: bytes, at: int) -> ClientHello:
             raise _Fault("an extension that comes twice", ILLEGAL_PARAMETER)
         seen.add(kind)
         if kind == SERVER_NAME:
-            name = _server_name(memoryview(data)[at - length : at])
+            name = _server_name(data[at - length : at])
         elif kind == ALPN:
-            protocols = _protocols(memoryview(data)[at - length : at])
+            protocols = _protocols(data[at - length : at])
     return ClientHello(name, protocols)
 
 
-def _server_name(content: memoryview) -> bytes:
+def _server_name(content: bytes) -> bytes:
     """The one name in a list that could hold more kinds of names than were ever invented."""
-    reader = _Reader(content)
-    entries = _Reader(reader.vector(2))
-    if entries.number(1) != 0:
+    whole, kind, length = _first_name(content)
+    size = len(content)
+    if kind != 0:
         raise _Fault("a server name of an unknown kind")
-    name = bytes(entries.vector(2)).lower()
-    if reader or entries:
+    if whole > size - 2 or length > whole - 3:
+        raise _Fault(SHORT)
+    if length < size - 5:
         raise _Fault("more than one server name")
-    if len(name) > MAX_NAME or not _name(name):
+    name = content[5:].lower()
+    if length > MAX_NAME or not _name(name):
         raise _Fault("a server name that is no host name", ILLEGAL_PARAMETER)
     return name.removesuffix(b".")
 
 
-def _protocols(content: memoryview) -> tuple[bytes, ...]:
-    reader = _Reader(content)
-    entries = _Reader(reader.vector(2))
+def _protocols(content: bytes) -> tuple[bytes, ...]:
+    size = len(content)
+    whole = content[0] << 8 | content[1]
     found = []
-    while entries:
-        protocol = bytes(entries.vector(1))
-        if not protocol:
+    at = 2
+    while at < min(size, whole + 2):
+        length = content[at]
+        if not length:
             raise _Fault("an empty protocol name")
-        found.append(protocol)
-    if reader or not found:
+        found.append(content[at + 1 : at + 1 + length])
+        at += 1 + length
+    if at > size:
+        raise _Fault(SHORT)
+    if not found or at != size or whole != size - 2:
         raise _Fault("a list of protocols that is not as long as it says")
     return tuple(found)

@@ -23,11 +23,14 @@ from streamlb.config.tls import (
     TlsOptions,
 )
 from streamlb.net.poller import poller_of
+from streamlb.net.secure import SecureSocket
 from streamlb.net.tasks import spawn
+from streamlb.proxy.downstream import Downstream
+from streamlb.proxy.newcomer import Newcomer
 from tests.support.certificates import Pair, authority, local_pair
 from tests.support.door import HOST, Opened, Rules, config, opened
 from tests.support.http import ok, recording
-from tests.support.loops import no_descriptor_leak, on_both_loops
+from tests.support.loops import no_descriptor_leak, no_garbage, on_both_loops
 from tests.support.tls import pair_text, trusting
 from tests.support.until import until_async
 from tests.unit.wire.test_opening import client_hello
@@ -119,6 +122,22 @@ async def test_a_request_over_tls() -> None:
         assert request.value("x-forwarded-proto") == b"https"
         assert request.value("x-forwarded-port") == b"443"
         assert request.value("x-forwarded-for") == HOST.encode()
+
+
+@pytest.mark.parametrize("fields", ["", "Connection: close\r\n"], ids=["the client ends", "we end"])
+@on_both_loops
+async def test_a_connection_that_has_ended_leaves_nothing_to_collect(fields: str) -> None:
+    with recording(ok(b"web")) as web:
+        async with (
+            opened(config({"web": ("PathPrefix(`/`)", web.port, RouterTls())}, tls=tls())) as door,
+            no_garbage(Downstream, SecureSocket, Newcomer),
+        ):
+
+            def visit() -> None:
+                with Visitor(door) as visitor:
+                    assert visitor.ask("localhost", fields=fields) == (200, b"web")
+
+            await beside(visit)
 
 
 @on_both_loops
