@@ -133,9 +133,9 @@ def _prepare_folder(folder: Path) -> None:
     except OSError as error:
         raise UnavailableError(f"its folder: {error.strerror or error}") from error
     if folder.parent == Path(tempfile.gettempdir()) and (
-        not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077
+        not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022
     ):
-        raise UnavailableError(f"the folder {folder} is not ours alone")
+        raise UnavailableError(f"others may write in the folder {folder}")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

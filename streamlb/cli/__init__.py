@@ -19,6 +19,9 @@ FAMILIES = {
     "check": "check",
     "fmt": "fmt",
     "schema": "schema",
+    "status": "steering",
+    "reload": "steering",
+    "ctl": "steering",
     "whoami": "whoami",
 }
 """The module of each command, in the order `--help` shows them; a command is called in its module as it is here."""

@@ -1,7 +1,7 @@
 """Speaking to a running streamlb: HTTP over its Unix socket.
 
-What lives here: `Caller`, and the option `--socket` that all commands share which need one. What must not: what is asked
-and how it is shown (`steering.py`, `status.py`). Specified in docs/reference.md ("Steering").
+What lives here: `Caller`, and the options of all commands that need one. What must not: what is asked and how it is
+shown (`steering.py`, `screen.py`). Specified in docs/reference.md ("Steering").
 """
 
 from __future__ import annotations

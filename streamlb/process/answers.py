@@ -39,7 +39,8 @@ encode = msgspec.json.Encoder().encode
 class ServerLoad(msgspec.Struct, array_like=True):
     """One server in one worker. idle: connections kept for the next exchange.
 
-    ejected: taken out for what clients' requests showed. up: whether it may be picked here. waiting: for a place at a server of its service.
+    ejected: taken out for what clients' requests showed. up: whether it may be picked here. waiting: for a place at a
+    server of its service.
     """
 
     protocol: str

@@ -72,6 +72,7 @@ class ChildView(View):
 
     name: str
     role: str
+    in_maintenance: bool = False
     weight: int | None = None
     configured: int | None = None
 
@@ -219,7 +220,13 @@ def _children(service: Service, written: Service) -> tuple[str, list[ChildView]]
         before = written.load_balancer.servers if written.load_balancer is not None else []
         weights = {server.name: server.weight for server in before}
         return "loadBalancer", [
-            ChildView(name=each.name, role="server", weight=each.weight, configured=weights.get(each.name, each.weight))
+            ChildView(
+                name=each.name,
+                role="server",
+                in_maintenance=each.in_maintenance,
+                weight=each.weight,
+                configured=weights.get(each.name, each.weight),
+            )
             for each in service.load_balancer.servers
         ]
     if service.weighted is not None or service.highest_random_weight is not None:
