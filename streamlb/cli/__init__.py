@@ -22,6 +22,7 @@ FAMILIES = {
     "status": "steering",
     "reload": "steering",
     "ctl": "steering",
+    "healthcheck": "service",
     "whoami": "whoami",
 }
 """The module of each command, in the order `--help` shows them; a command is called in its module as it is here."""

@@ -74,8 +74,13 @@ class Admin:
         return str(self._claimed.path) if self._claimed is not None else ""
 
     def open(self, options: Options) -> None:
-        """Bind the socket. Raises StartError where one was asked for that cannot be had."""
+        """Bind the socket. Raises StartError where one was asked for that cannot be had.
+
+        A successor waits until it serves: it may not get that far, and its predecessor goes on then.
+        """
         self._wanted = options.socket
+        if self._succeeds:
+            return
         try:
             self._claim()
         except UnavailableError as error:
@@ -112,6 +117,11 @@ class Admin:
     async def serve(self) -> None:
         """Serve what is bound, from now on."""
         self._serves = True
+        if self._succeeds:
+            try:
+                self._claim()
+            except UnavailableError as error:
+                self._complain(error)
         await self._serve()
 
     def stop(self) -> None:

@@ -9,6 +9,7 @@ Called by the command line and by the control process. Specified by docs/referen
 from __future__ import annotations
 
 import functools
+import os
 from typing import TYPE_CHECKING
 
 from streamlb.config.check import Judges, Loaded
@@ -27,7 +28,6 @@ from streamlb.routing.rule import RuleError
 from streamlb.runtime.secure import SecurePlan
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from streamlb.config.certificates import OptionFault
@@ -62,7 +62,7 @@ def open_sources(paths: Sequence[str | os.PathLike[str]], *, now: float | None =
         check_ciphers=suites_not_spoken,
         find_disputed=find_disputed,
     )
-    return Sources(paths, judges)
+    return Sources(paths, judges, environ=os.environ)
 
 
 def check_rule(text: str, protocol: str, syntax: str = "v3", is_tls: bool = False) -> RuleFault | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import streamlb
 from streamlb.process.channel import Channel, Configure, Drain, Listen
+from streamlb.process.lifeline import PULSE, Lifeline
 from streamlb.process.restart import Restarts
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Slot:
         # worker
         self.ready = False
         self._given: dict[str, socket.socket] = {}
+        self.lifeline: Lifeline | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
 
@@ -69,12 +71,14 @@ class Slot:
         self.starts += 1
         self.started_at = datetime.now(UTC).timestamp()
         channel, theirs = Channel.pair()
-        command = [sys.executable, "-P", "-m", "streamlb.process.worker", str(theirs.fileno())]
         self.restarts.started(loop.time())
         try:
+            lifeline = self._renew_lifeline()
+            given = [theirs.fileno(), lifeline.stack]
+            command = [sys.executable, "-P", "-m", "streamlb.process.worker", *map(str, given)]
             # A process group of its own: what a terminal sends to the group (Ctrl-C) is for the control process alone.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=_environment(), process_group=0
+                command, stdin=subprocess.DEVNULL, pass_fds=given, env=_environment(), process_group=0
             )
         except OSError:
             channel.close()
@@ -85,6 +89,7 @@ class Slot:
         # The end of the channel tells nothing new: the end of the process does (`take_exit`).
         channel.start(loop, lambda message, _descriptors: on_message(self, message), lambda: None)
         self._given = {}
+        self.tell(Listen(PULSE), [lifeline.door.fileno()])
         self.configure(configure)
 
     def configure(self, configure: Configure) -> None:
@@ -95,14 +100,20 @@ class Slot:
         self._given = dict(self.sockets)
         self.tell(configure)
 
+    def _renew_lifeline(self) -> Lifeline:
+        if self.lifeline is not None:
+            self.lifeline.close()
+        self.lifeline = Lifeline()
+        return self.lifeline
+
     def tell(self, message: Message, descriptors: list[int] | None = None) -> None:
         """Send a message to the worker, if there is one."""
         if self._channel is not None:
             self._channel.send(message, descriptors)
 
-    def drain(self) -> None:
+    def drain(self, drain: Drain | None = None) -> None:
         """Have the worker finish and end."""
-        self.tell(Drain())
+        self.tell(drain or Drain())
 
     def kill(self) -> None:
         """End the worker now."""
@@ -124,6 +135,9 @@ class Slot:
             assert self._channel is not None
             self._channel.close()
             self._channel = None
+            if self.lifeline is not None:
+                self.lifeline.close()
+                self.lifeline = None
         return code
 
 

@@ -149,7 +149,7 @@ def see_status(control: Control, steering: Steering, told: Told, begun_at: str, 
     warnings = [f"worker {', '.join(silent)} does not answer in time"] if silent else []
     if steering.file.problem and steering.interventions:
         warnings.append(f"overrides are not kept over a restart: {steering.file.problem}")
-    outcome = control.outcome
+    outcome = control.reading
     return Status(
         version=streamlb.__version__,
         pid=pid,

@@ -177,6 +177,7 @@ class Forwarder:
         self.deadline, self._whole = self._whole, NEVER
         self._want.again()
         self.client.renew()
+        self._service = self._entry.present(self._service)
         server = self._service.pick(self._want)
         if server is None:
             self._wait()

@@ -48,11 +48,12 @@ class Habits:
 class HeadReader:
     """Reads what the client at `peer` asks; whether its own forwarding fields are believed: trusted."""
 
-    __slots__ = ("_block", "_entry", "_fields", "peer", "trusted")
+    __slots__ = ("_block", "_entry", "_fields", "_marking", "peer", "trusted")
 
     def __init__(self, entry: HttpEntry, peer: str) -> None:
         # connection
         self._entry = entry
+        self._marking = entry.marking
         self.peer = peer
         self.trusted = entry.trusted.covers(peer)
         self._block, self._fields = entry.habits.recall(peer) or (b"", cast("RequestFields", None))
@@ -79,26 +80,34 @@ class HeadReader:
             self._block, self._fields = block, fields
         head = RequestHead(parts[0], parts[1], 1, line, self._fields)
         head.peer = self.peer
-        return head if is_plain(parts[1]) else self._clean(head)
+        if not is_plain(parts[1]):
+            self._clean(head)
+        if self._marking is not None:
+            self._marking.mark(head)
+        return head
 
     def _read_unusual(self, raw: bytes) -> RequestHead:
         head = read_unusual_request(raw, self._entry.policy)
         self._complete(head.fields)
         head.peer = self.peer
-        return self._clean(head)
+        self._clean(head)
+        if self._marking is not None:
+            self._marking.mark(head)
+        return head
 
-    def _clean(self, head: RequestHead) -> RequestHead:
-        """The head with the one spelling of its target that rules and servers see."""
+    def _clean(self, head: RequestHead) -> None:
+        """Give the head the one spelling of its target that rules and servers see."""
         target = clean_target(head.target, self._entry.policy)
         if target != head.target:
             head.retarget(target)
-        return head
 
     def _complete(self, fields: RequestFields) -> None:
         """Add what this connection adds to a header block: the forwarding fields, and what goes upstream."""
         if fields.managed and not self.trusted:
             fields.managed = []
             fields.pairs = [pair for pair in fields.pairs if pair[0] not in MANAGED]
+        if self._marking is not None:
+            self._marking.clear(fields, self.trusted)
         options = self._entry.forwarding
         forwarded = render_forwarded(
             self.peer.encode(),

@@ -17,6 +17,7 @@ def entry(*trusted: str) -> Mock:
     options = EntryPoint(address=":80", forwarded_headers=ForwardedHeaders(trusted_ips=list(trusted)))
     made = Mock(habits=Habits(), policy=request_policy(options), forwarding=options.forwarded_headers)
     made.trusted = Trusted(options.forwarded_headers)
+    made.marking = None
     made.is_secure, made.server_name = False, b"us"
     return made
 
