@@ -22,7 +22,9 @@ FAMILIES = {
     "status": "steering",
     "reload": "steering",
     "ctl": "steering",
+    "convert": "convert",
     "healthcheck": "service",
+    "unit": "service",
     "whoami": "whoami",
 }
 """The module of each command, in the order `--help` shows them; a command is called in its module as it is here."""

@@ -31,7 +31,8 @@ entryPoints: {{web: {{address: "{address}"}}}}
 http:
   routers: {{all: {{rule: "PathPrefix(`/`)", service: canary}}}}
   services:
-    canary: {{weighted: {{sticky: {{cookie: {{name: who}}}}, services: [{{name: v1, weight: {weight}}}, {{name: v2}}]}}}}
+    canary:
+      weighted: {{sticky: {{cookie: {{name: who}}}}, services: [{{name: v1, weight: {weight}}}, {{name: v2}}]}}
     v1: {{loadBalancer: {{servers: [{{url: "http://127.0.0.1:{one}"}}]}}}}
     v2: {{loadBalancer: {{servers: [{{url: "http://127.0.0.1:{two}"}}], healthCheck: {{path: /health, interval: 1s}}}}}}
 """
@@ -123,7 +124,7 @@ def test_states_of_servers_under_traffic(servers: tuple[Whoami, Whoami]) -> None
         assert proxy.ask("ctl", "overrides")["overrides"][0]["value"] == "maintenance"
         proxy.ctl("ctl", "ready", one, "--service", "v1")
         assert names(port, 4, stuck) == {"v1": 4}
-        assert names(port) == {"v1": 4, "v2": 4}
+        assert set(names(port)) == {"v1", "v2"}
         assert proxy.ask("ctl", "overrides")["overrides"] == []
         load.await_more(50)
         assert load.failures == []
