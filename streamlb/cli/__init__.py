@@ -26,6 +26,10 @@ FAMILIES = {
     "healthcheck": "service",
     "unit": "service",
     "whoami": "whoami",
+    "version": "about",
+    "environ": "about",
+    "completion": "about",
+    "man": "about",
 }
 """The module of each command, in the order `--help` shows them; a command is called in its module as it is here."""
 
