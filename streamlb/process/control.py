@@ -332,12 +332,15 @@ class Control:
             reasons += await self.fleet.configure()
             self.fleet.dismiss(0.0)
             plan.abandon()
+            await self.fleet.release(self.version)
             return [], reasons
         # What the renewal of certificates changes it changes in place: the former configuration is as it was sent.
         changes = diff(msgspec.msgpack.decode(self._encoded, type=Config), config)
         self._encoded = encoded
-        plan.commit()
+        is_less = plan.commit()
         self.fleet.dismiss(sum(self._graces()) + KILL_MARGIN)
+        if is_less:
+            await self.fleet.release(self.version)
         programme_log.adopt(config.log)
         self._traces.adopt(config.tracing)
         return texts(changes), []

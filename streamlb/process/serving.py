@@ -76,7 +76,7 @@ class Serving:
             self.stop_reading()
         else:
             # What has come so far still gets in.
-            await _settle()
+            await settle()
         return await self.finish(0.0 if free_port and self.is_udp else self.grace)
 
     async def finish(self, grace: float) -> int:
@@ -84,7 +84,7 @@ class Serving:
         self.stop()
         if not self.is_udp:
             # Who was accepted last is on the way to being live.
-            await _settle()
+            await settle()
         self.live.drain()
         await self.live.wait_empty(grace)
         cut = len(self.live)
@@ -93,7 +93,8 @@ class Serving:
         return cut
 
 
-async def _settle() -> None:
+async def settle() -> None:
+    """Let those in who have come already."""
     for _ in range(SETTLING_TURNS):
         await asyncio.sleep(0)
 
