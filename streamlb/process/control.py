@@ -14,10 +14,8 @@ A change, whatever its reason, goes one way: files -> addresses of servers -> on
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -35,7 +33,7 @@ from streamlb.health.prober import Prober
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.observe import log_files
-from streamlb.process import banner
+from streamlb.process import banner, descriptors
 from streamlb.process.admin import Admin
 from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen, Traced
 from streamlb.process.configuration import add_default_certificate, open_sources
@@ -99,11 +97,14 @@ def run(paths: Sequence[str]) -> int:
 
 
 async def _control(paths: Sequence[str], sources: Sources, loaded: Loaded, started_at: float) -> int:
-    raise_descriptor_limit()
+    descriptors.raise_limit()
     control = Control(paths, sources, loaded, Sockets(inherit()), started_at)
     log.info("streamlb %s serves %s: %s", streamlb.__version__, ", ".join(paths), report.summary(loaded.config))
     banner.show_notes(loaded)
     control.steering.show()
+    few = descriptors.remark(control.config, descriptors.limit())
+    if few:
+        log.warning("%s", few)
     return await control.run()
 
 
@@ -118,13 +119,6 @@ def _check_log_files(config: Config) -> None:
     reasons = log_files.refusals(config)
     if reasons:
         raise StartError("; ".join(reasons))
-
-
-def raise_descriptor_limit() -> None:
-    """Every connection takes descriptors: use all the system lets us have; workers inherit it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Control:
