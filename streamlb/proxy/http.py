@@ -11,9 +11,11 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Final
 
+from streamlb.observe.books import Books
 from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.clock import NEVER, Clock
 from streamlb.proxy.downstream import Downstream
+from streamlb.proxy.ledger import HttpLedger
 from streamlb.proxy.mirror import Mirrors
 from streamlb.proxy.pool import Pool
 from streamlb.proxy.replay import Replays
@@ -58,6 +60,7 @@ class HttpEntry:
         "head_timeout",
         "idle_timeout",
         "is_secure",
+        "ledger",
         "live",
         "loop",
         "max_age",
@@ -75,7 +78,14 @@ class HttpEntry:
     )
 
     def __init__(
-        self, world: World, name: str, loop: asyncio.AbstractEventLoop, live: Live, *, is_secure: bool = False
+        self,
+        world: World,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+        live: Live,
+        books: Books | None = None,
+        *,
+        is_secure: bool = False,
     ) -> None:
         # worker
         self._world = world
@@ -83,6 +93,7 @@ class HttpEntry:
         self.is_secure = is_secure
         self.loop = loop
         self.live = live
+        self.ledger = HttpLedger(books or Books(), world, name)
         self.clock = Clock(loop)
         self.mirrors = Mirrors(self)
         self.replays = Replays()
@@ -137,10 +148,12 @@ class HttpEntry:
         return pool  # type: ignore[no-any-return]
 
     def opened(self, connection: Downstream) -> None:
+        self.ledger.opened()
         self.live.add(connection)
         self.clock.watch(connection)
 
     def closed(self, connection: Downstream) -> None:
+        self.ledger.closed()
         self.live.discard(connection)
         self.clock.forget(connection)
 
