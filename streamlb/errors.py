@@ -80,5 +80,17 @@ class InternalError(StreamlbError):
     """Our own bug, caught at a border; logged with its traceback."""
 
 
+class RefusedError(StreamlbError):
+    """What an operator asks for cannot be done: a name that means nothing, or too much.
+
+    suggestion: what might be meant; empty when there is no good guess.
+    """
+
+    def __init__(self, reason: str, suggestion: str = "") -> None:
+        self.reason = reason
+        self.suggestion = suggestion
+        super().__init__(f"{reason}; {suggestion}" if suggestion else reason)
+
+
 class StartError(StreamlbError):
     """The process cannot start (an address in use, a privileged port): one clear line and exit 1."""

@@ -17,6 +17,7 @@ import streamlb
 FAMILIES = {
     "run": "run",
     "check": "check",
+    "schema": "schema",
     "whoami": "whoami",
 }
 """The module of each command, in the order `--help` shows them; a command is called in its module as it is here."""

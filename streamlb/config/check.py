@@ -16,6 +16,7 @@ from streamlb.config import (
     certificates,
     entry_points,
     health,
+    internal,
     kubernetes,
     routers,
     services,
@@ -91,6 +92,7 @@ def _load(source: Source, directory: str, judges: Judges) -> Loaded:
     if config.providers.kubernetes_manifests:
         _add_manifests(config, directory, files, reading)
     _check_names(config, reading)
+    internal.check(config, reading)
     services.check(config, reading)
     if judges.check_pattern is not None:
         health.check_patterns(config, reading, judges.check_pattern)

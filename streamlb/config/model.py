@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge, Le
 
 from streamlb.config.naming import SETTINGS, Derived
-from streamlb.config.observation import AccessLog, Log, Metrics, Observability, Ping, Steering, Tracing
+from streamlb.config.observation import (
+    INTERNAL_ENTRY_POINT,
+    AccessLog,
+    Log,
+    Metrics,
+    Ping,
+    RouterObservability,
+    Steering,
+    Tracing,
+)
 from streamlb.config.quantities import Duration, Percent, SignedDuration, StatusRanges, Times, Weight
 from streamlb.config.static import Core, EntryPoint, Providers, ServersTransport, TcpServersTransport
 from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls, SentProxyProtocol, Tls
@@ -49,7 +58,7 @@ class Timeouts:
 class Router:
     """A router of any protocol. `rule` is required for HTTP and TCP and forbidden for UDP (`config/check.py`).
 
-    entry_points: empty means all entry points of the router's kind.
+    entry_points: empty means all entry points of the router's kind but the internal one.
     priority: 0 means the length of the rule in bytes (and -1 for TCP's ``HostSNI(`*`)``), as in Traefik.
     rule_syntax: which Traefik's words the rule is written in; see `Config.syntax_of`.
     tls: its presence makes it a router for TLS only. middlewares: of TCP routers, by name, the first one first.
@@ -63,9 +72,13 @@ class Router:
     timeouts: Timeouts | None = None
     tls: RouterTls | None = None
     middlewares: list[str] = field(default_factory=list)
-    observability: Observability | None = None
+    observability: RouterObservability | None = None
 
     __pydantic_config__ = SETTINGS
+
+    def joins(self, entry_point: str) -> bool:
+        """Whether it takes what comes in by an entry point of its kind."""
+        return entry_point in self.entry_points if self.entry_points else entry_point != INTERNAL_ENTRY_POINT
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,6 +113,7 @@ class Server:
     resolve: whether a name is one server or each of its addresses is (streamlb's own). The servers of such a name are
     made by `resolution.py`; over HTTP they have both, the `url` as written and the numeric `address` of its host, over
     TCP `tls_name` keeps the name, which the certificate must have.
+    in_maintenance: nobody gets to it, see `steering.py`.
     """
 
     url: str = ""
@@ -110,6 +124,7 @@ class Server:
     max_connections: Annotated[int, Ge(0)] = 0
     tls: bool = False
     tls_name: Annotated[str, Derived()] = ""
+    in_maintenance: Annotated[bool, Derived()] = False
 
     __pydantic_config__ = SETTINGS
 

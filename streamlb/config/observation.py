@@ -16,18 +16,41 @@ from streamlb.config.naming import SETTINGS
 from streamlb.config.quantities import Duration, StatusRanges
 
 INTERNAL_ENTRY_POINT = "traefik"
-"""Where ping and metrics are unless they say; made on loopback, port 8080, where nobody else has made it."""
+"""Where ping and metrics are unless they say; made on loopback, port 8080, where nobody else has made it. Routers that
+name no entry point do not join it."""
+PING = "ping@internal"
+METRICS = "prometheus@internal"
+"""Services that are streamlb's own."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Observability:
-    """What is told of an entry point or a router."""
+    """What is told of an entry point, and of its routers unless they say."""
 
     access_logs: bool = True
     metrics: bool = True
     tracing: bool = True
 
     __pydantic_config__ = SETTINGS
+
+
+@dataclass(slots=True, kw_only=True)
+class RouterObservability:
+    """What a router says of the same; None is what its entry point says."""
+
+    access_logs: bool | None = None
+    metrics: bool | None = None
+    tracing: bool | None = None
+
+    __pydantic_config__ = SETTINGS
+
+    def over(self, base: Observability) -> Observability:
+        """What is told of the router on an entry point that says `base`."""
+        return Observability(
+            access_logs=base.access_logs if self.access_logs is None else self.access_logs,
+            metrics=base.metrics if self.metrics is None else self.metrics,
+            tracing=base.tracing if self.tracing is None else self.tracing,
+        )
 
 
 @dataclass(slots=True, kw_only=True)

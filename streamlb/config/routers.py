@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from streamlb.config.internal import needs_entry_point
 from streamlb.config.model import PROTOCOLS, tls_options_named
 from streamlb.config.near import nearest
+from streamlb.config.observation import INTERNAL_ENTRY_POINT
 from streamlb.config.services import check_reference
 from streamlb.config.tree import Scalar
 
@@ -116,10 +118,12 @@ def check(config: Config, reading: Reading, check_rule: CheckRule | None) -> Non
 
 
 def entry_points_of(protocol: str, router: Router, config: Config) -> list[str]:
-    """The entry points a router joins: those it names, or else all of its kind."""
+    """The entry points a router joins: those it names, or else all of its kind but the internal one."""
     network = NETWORK[protocol]
     every = [name for name, entry_point in config.entry_points.items() if entry_point.kind == network]
-    return [name for name in router.entry_points if name in every] if router.entry_points else every
+    if router.entry_points:
+        return [name for name in router.entry_points if name in every]
+    return [name for name in every if router.joins(name)]
 
 
 def is_for_tls(protocol: str, router: Router, entry_point: EntryPoint) -> bool:
@@ -145,6 +149,8 @@ def _check_entry_points(
     for index, name in enumerate(router.entry_points):
         where = (*path, "entryPoints", index)
         entry_point = config.entry_points.get(name)
+        if entry_point is None and name == INTERNAL_ENTRY_POINT and network == "tcp" and needs_entry_point(config):
+            continue
         if entry_point is None:
             guess = nearest(name, config.entry_points)
             known = ", ".join(f"`{known}`" for known in list(config.entry_points)[:10])

@@ -18,6 +18,7 @@ from streamlb.config.failover import check_failover
 from streamlb.config.model import PROTOCOLS, bare, qualify
 from streamlb.config.naming import to_camel
 from streamlb.config.near import nearest
+from streamlb.config.observation import METRICS, PING
 from streamlb.config.overrides import check_overrides
 from streamlb.config.strategies import TOKEN, check_hash_by, check_strategy
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from streamlb.config.model import Config, HighestRandomWeight, LoadBalancer, Server, Service, Sticky, Weighted
     from streamlb.config.reading import Path, Reading
+
+INTERNAL = {PING: "ping", METRICS: "metrics.prometheus"}
+"""What turns a service of streamlb's own on."""
 
 MAX_DEPTH = 32  # services below one another; a pick walks them all
 
@@ -259,6 +263,9 @@ def check_reference(
     wanted = qualify(reference, referrer)
     if wanted in services:
         return
+    if wanted in INTERNAL:
+        _check_internal(protocol, wanted, where, config, reading)
+        return
     if wanted.endswith("@internal"):
         reading.error(where, f"Traefik's internal service `{reference}` is not supported by streamlb yet")
         return
@@ -273,6 +280,15 @@ def check_reference(
         guess = by_bare.get(nearest(bare(wanted), by_bare), "")
     suggestion = f"did you mean `{guess}`?" if guess else f"define it under `{protocol}.services`"
     reading.error(where, f"unknown service `{reference}`", suggestion)
+
+
+def _check_internal(protocol: str, wanted: str, where: Path, config: Config, reading: Reading) -> None:
+    key, options = INTERNAL[wanted], config.ping if wanted == PING else config.metrics.prometheus
+    if protocol != "http" or where[1] != "routers":
+        reading.error(where, f"`{wanted}` answers HTTP requests: an HTTP router can lead to it, nothing else can")
+    elif options is None and not reading.is_broken(tuple(key.split("."))):
+        section, _, inner = key.partition(".")
+        reading.error(where, f"`{wanted}` is not on", f"add `{section}: {f'{{{inner}: {{}}}}' if inner else '{}'}`")
 
 
 def _check_graph(protocol: str, services: dict[str, Service], reading: Reading) -> None:

@@ -23,6 +23,7 @@ NO_ROUTE: Final = "no router matches"
 TLS_ONLY: Final = "HTTP was spoken where only HTTPS is"
 MISDIRECTED: Final = "the connection's TLS options are not those of this host"
 REDIRECTED: Final = "redirected"
+LOCAL: Final = "answered by streamlb itself"
 NO_SERVER: Final = "no server is up"
 QUEUE_FULL: Final = "the queue is full"
 QUEUE_TIMEOUT: Final = "no server had room in time"
@@ -130,7 +131,7 @@ class UdpRecord(msgspec.Struct, gc=False):
     entry_point: str
     client: str
     port: int = 0
-    router: str = ""
+    route: Route | None = None
     server: Server | None = None
     duration: float = 0.0
     datagrams_in: int = 0

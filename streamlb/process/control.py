@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import streamlb
 from streamlb.config import report
+from streamlb.config.internal import complete
 from streamlb.errors import ConfigError, StartError
 from streamlb.health.prober import Prober
 from streamlb.net.address import parse_address
@@ -76,11 +77,11 @@ def run(paths: Sequence[str]) -> int:
 
 async def _control(name: str, loaded: Loaded, started_at: float) -> int:
     raise_descriptor_limit()
-    config = loaded.config
+    config = complete(loaded.config)
     if add_default_certificate(config):
         log.warning("there is no default certificate: who asks for a name without one is shown a self-signed one")
     control = Control(config, loaded.pem, bind_all(config, count_workers(config)), started_at)
-    log.info("streamlb %s serves %s: %s", streamlb.__version__, name, report.summary(config))
+    log.info("streamlb %s serves %s: %s", streamlb.__version__, name, report.summary(loaded.config))
     for note in loaded.notes:
         log.warning("%s: %s: %s", note.position, note.path, note.reason)
     return await control.run()
@@ -225,7 +226,7 @@ class Control:
         counts = []
         for protocol in ("udp",) if is_udp else ("http", "tcp"):
             routers = self._config.section(protocol).routers.values()
-            joined = sum(1 for router in routers if not router.entry_points or name in router.entry_points)
+            joined = sum(1 for router in routers if router.joins(name))
             if joined:
                 counts.append(f"{joined} {protocol.upper()} router{'' if joined == 1 else 's'}")
         if options.http.redirections is not None:

@@ -132,6 +132,8 @@ class Worker:
             else:
                 self._world.runtime = runtime
                 retire(self._registry.retired)
+                if self._registry.parked:
+                    self._on_server_down()
             prepare(told.config)
             tcp_dialling.prepare(runtime)
             for name in [name for name in self._sockets if name in runtime.entry_points]:
@@ -155,6 +157,8 @@ class Worker:
             serving.leave_down()
 
     async def _drain(self, *, free_port: bool = False) -> None:
+        if self._world is not None:
+            self._world.terminating = True
         drains = [spawn(each.drain(free_port=free_port), f"drain of {each.name}") for each in self._serving.values()]
         cut = sum(await asyncio.gather(*drains))
         if cut:

@@ -7,9 +7,9 @@ Traefik's status table for failures (its `ComputeStatusCode`), RFC 9110 section 
 from __future__ import annotations
 
 from email.utils import formatdate
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from streamlb.runtime.local import reason_of
 from streamlb.wire.message import CHUNKED, UNTIL_CLOSE
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _BODIES: Final = {
     502: b"Bad Gateway",
     504: b"Gateway Timeout",
 }
-_WITH_TYPE: Final = frozenset({301, 302, 307, 308, 400, 404, 408, 414, 413, 417, 421, 431, 501, 503, 505})
+_WITH_TYPE: Final = frozenset({200, 301, 302, 307, 308, 400, 404, 408, 414, 413, 417, 421, 431, 501, 503, 505})
 
 
 def render_answer(
@@ -39,7 +39,7 @@ def render_answer(
     cookies: Set-Cookie values of a pick that was made before the server failed. location: where to go instead.
     body: what to say, if that is not what the status says.
     """
-    reason = HTTPStatus(status).phrase.encode()
+    reason = reason_of(status).encode()
     body = body or _BODIES.get(status) or b"%d %s\n" % (status, reason)
     return b"".join(
         (

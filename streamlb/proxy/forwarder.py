@@ -104,7 +104,7 @@ class Forwarder(HttpFacts):
         self.want = want = Selection(head.fields.cookie, b"", head)
         table = self._entry.table
         self.route = route = table.route(head) if table is not None else None
-        if (route is None or route.redirect is not None or self.client.options) and self._is_answered(route):
+        if (route is None or route.local is not None or self.client.options) and self._is_answered(route):
             return
         assert route is not None
         self._service = route.service
@@ -124,9 +124,9 @@ class Forwarder(HttpFacts):
             self._answer(400, records.TLS_ONLY, body=b"this port speaks HTTPS\n")
         elif route is None:
             self._answer(404, records.NO_ROUTE)
-        elif route.redirect is not None:
-            location = route.redirect.location(head, head.target)
-            self._answer(route.redirect.status(head.method), records.REDIRECTED, location=location)
+        elif route.local is not None:
+            status, location, body = route.local.answer(head, entry.terminating)
+            self._answer(status, records.REDIRECTED if location else records.LOCAL, location=location, body=body)
         else:
             return False
         return True
@@ -189,6 +189,10 @@ class Forwarder(HttpFacts):
 
     def on_request_body(self, data: bytes, done: bool) -> None:
         exchange = self.exchange
+        if data and self._upstream is not None and exchange.answer is Answer.WAITING:
+            self._upstream.hear_first()
+            if not self.client.busy:
+                return  # It was answered already.
         exchange.request_done = done
         if self._upstream is not None:
             exchange.body_sent = True

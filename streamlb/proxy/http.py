@@ -130,6 +130,11 @@ class HttpEntry:
         return table.https if self.is_secure else table.http
 
     @property
+    def terminating(self) -> bool:
+        """Whether this worker has been told to finish and end."""
+        return self._world.terminating
+
+    @property
     def is_for_tls_only(self) -> bool:
         """Whether HTTP was spoken where only HTTPS is."""
         table = self._world.runtime.entry_points.get(self.name)

@@ -151,13 +151,11 @@ class HttpLedger:
         return block
 
     def _counts(self, route: Route | None) -> bool:
-        """Whether metrics are wanted of a router: what it says itself comes before what its entry point says."""
-        config = self._world.runtime.config
-        router = config.http.routers.get(route.name) if route is not None else None
-        if router is not None and router.observability is not None:
-            return router.observability.metrics
-        entry_point = config.entry_points.get(self._name)
-        return entry_point is None or entry_point.observability.metrics
+        """Whether metrics are wanted of a router, or of what no router takes."""
+        if route is not None:
+            return route.observed is None or route.observed.metrics is not False
+        table = self._world.runtime.entry_points.get(self._name)
+        return table is None or table.options.observability.metrics is not False
 
     def dialled(self, server: Server) -> None:
         """No connection to it was to spare."""

@@ -58,7 +58,7 @@ def prepare(config: Config) -> None:
 def retire(states: list[ServerState]) -> None:
     """Let go of servers that the configuration no longer has; what is under way there is finished."""
     for state in states:
-        if state.pool is not None:
+        if isinstance(state.pool, Pool):
             state.pool.close()
 
 

@@ -8,6 +8,7 @@ RFC 9112 sections 4, 6, 7 and 9; a byte that belongs to no answer spoils the con
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from streamlb.errors import UpstreamError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 WRITE_LIMIT: Final = 64 * 1024
 """Bytes written to a server that may wait; what the loops allow a plain connection, they allow TLS eight times."""
+EARLY: Final = 64 * 1024
+"""Bytes of an early answer read before more of its request is sent."""
 CLOSE_TIMEOUT: Final = 60.0
 """Seconds a closing tunnel has to get rid of its last bytes."""
 
@@ -118,6 +121,23 @@ class Upstream(asyncio.Protocol):
         self._unchunk = unchunk
         self.due_at = NEVER
         self.transport.write(message)
+
+    def hear_first(self) -> None:
+        """Read what the server has said already, before more is sent to it: an early answer may have a reset behind it,
+        which a write would run into, and the loop would forget the answer."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or self.pool.server.tls_name or self.held or self.transport.is_closing():
+            return
+        try:
+            data = os.read(sock.fileno(), EARLY)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(UpstreamError(502, reason_of(error) or "connection reset"))
+            self.transport.abort()
+            return
+        if data:
+            self.data_received(data)
 
     def release(self) -> None:
         """The exchange is over and the connection may serve another."""

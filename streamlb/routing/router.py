@@ -26,7 +26,8 @@ class Router(NamedTuple):
     """A router to be put into a table; `priority` 0 means the length of the rule, `syntax` is `v3` or `v2`.
 
     What nobody here looks at: limits, what the router says about timeouts; tls, what about TLS, None in the clear;
-    gates, what a TCP connection must get past; redirect, where requests are sent instead of to the service.
+    gates, what a TCP connection must get past; local, what answers requests instead of a service;
+    observed, what logs, metrics and traces tell of it.
     """
 
     name: str
@@ -37,7 +38,8 @@ class Router(NamedTuple):
     limits: Any = None
     tls: Any = None
     gates: Any = None
-    redirect: Any = None
+    local: Any = None
+    observed: Any = None
 
 
 class Route:
@@ -46,7 +48,7 @@ class Route:
     hosts: the only ones it can match, see `hosts_of`. is_catch_all: a TCP router that takes what nobody else wants.
     """
 
-    __slots__ = ("gates", "hosts", "is_catch_all", "limits", "name", "redirect", "service", "tls")
+    __slots__ = ("gates", "hosts", "is_catch_all", "limits", "local", "name", "observed", "service", "tls")
 
     def __init__(self, router: Router, hosts: frozenset[bytes] | None = None, *, is_catch_all: bool = False) -> None:
         self.name = router.name
@@ -54,7 +56,8 @@ class Route:
         self.limits = router.limits
         self.tls = router.tls
         self.gates = router.gates
-        self.redirect = router.redirect
+        self.local = router.local
+        self.observed = router.observed
         self.hosts = hosts
         self.is_catch_all = is_catch_all
 

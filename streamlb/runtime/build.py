@@ -174,6 +174,9 @@ class _Trees:
         children = []
         transport = self._transport(service, balancer)
         for configured in balancer.servers:
+            if configured.in_maintenance:
+                self._renewal.park(self._protocol, service, configured.name)
+                continue
             state = self._renewal.state(self._protocol, service, configured.name, transport)
             if self._protocol == "http":
                 server = _http_server(configured, service, balancer.pass_host_header, state)

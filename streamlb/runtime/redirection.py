@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streamlb.errors import InternalError
 from streamlb.routing.router import Router
+from streamlb.runtime.local import LocalAnswer
 
 if TYPE_CHECKING:
     from streamlb.config import model
-    from streamlb.routing.matchers import Request
+    from streamlb.runtime.local import LocalRequest
 
 FIRST: Final = 2**63 - 2
 """The priority of Traefik's own redirection."""
@@ -34,15 +35,16 @@ class Redirection:
         self._port = b"" if port in ("", DEFAULT_PORTS[scheme]) else f":{port}".encode()
         self._permanent = permanent
 
-    def status(self, method: bytes) -> int:
+    def answer(self, request: LocalRequest, terminating: bool) -> LocalAnswer:
+        """The same place elsewhere."""
+        target = request.target
+        path = target if target.startswith(b"/") else b"/"
+        return LocalAnswer(self._status(request.method), location=self._origin + request.host + self._port + path)
+
+    def _status(self, method: bytes) -> int:
         if method == b"GET":
             return 301 if self._permanent else 302
         return 308 if self._permanent else 307
-
-    def location(self, request: Request, target: bytes) -> bytes:
-        """The same place elsewhere; `target` is the request's, path and query as they came."""
-        path = target if target.startswith(b"/") else b"/"
-        return self._origin + request.host + self._port + path
 
 
 def redirecting_router(entry_point: str, config: model.Config) -> Router | None:
@@ -55,7 +57,7 @@ def redirecting_router(entry_point: str, config: model.Config) -> Router | None:
     # Without a host there is nowhere to send anybody.
     rule = "Host(`*`)"
     service: Any = None
-    return Router(f"{entry_point}-redirection@internal", rule, service, wanted.priority or FIRST, redirect=redirection)
+    return Router(f"{entry_point}-redirection@internal", rule, service, wanted.priority or FIRST, local=redirection)
 
 
 def _port(to: str, entry_point: str, config: model.Config) -> str:

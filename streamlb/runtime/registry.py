@@ -28,9 +28,10 @@ class Registry:
     """What the next snapshot takes over from the last one.
 
     retired: states of servers that the last build no longer has; whoever keeps something in their `pool` closes it.
+    parked: of servers in maintenance, as long as they are: what is still under way there.
     """
 
-    __slots__ = ("_counts", "_quotas", "_rotations", "_states", "retired")
+    __slots__ = ("_counts", "_quotas", "_rotations", "_states", "parked", "retired")
 
     def __init__(self) -> None:
         # across snapshots
@@ -38,6 +39,7 @@ class Registry:
         self._rotations: dict[tuple[str, str], tuple[tuple[str, ...], Rotation[Any]]] = {}
         self._quotas: dict[StateKey, Quota] = {}
         self._counts: dict[tuple[str, str], dict[ClientAddress, int]] = {}
+        self.parked: dict[StateKey, ServerState] = {}
         # snapshot
         self.retired: list[ServerState] = []
 
@@ -52,11 +54,12 @@ class Renewal:
     Keys are of protocol, service and, where there are several, the name of the server or mirror.
     """
 
-    __slots__ = ("_counts", "_quotas", "_registry", "_rotations", "_states", "_transports")
+    __slots__ = ("_counts", "_parked", "_quotas", "_registry", "_rotations", "_states", "_transports")
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._states: dict[StateKey, ServerState] = {}
+        self._parked: dict[StateKey, ServerState] = {}
         self._transports: dict[StateKey, Transport] = {}
         self._rotations: dict[tuple[str, str], tuple[tuple[str, ...], Rotation[Any]]] = {}
         self._quotas: dict[StateKey, Quota] = {}
@@ -75,6 +78,12 @@ class Renewal:
             self._states[key] = former
             self._transports[key] = transport
         return self._states[key]
+
+    def park(self, protocol: str, service: str, server: str) -> None:
+        """A server goes into maintenance, or stays there: when it comes back, it begins anew."""
+        key = (protocol, service, server)
+        state = self._registry._states.get(key) or self._registry.parked.get(key)
+        self._parked[key] = state or ServerState()
 
     def resume(self, protocol: str, balancer: Balancer) -> None:
         """Let the balancer's rotation go on where its predecessor stands, if children and weights are the same."""
@@ -113,6 +122,9 @@ class Renewal:
             self._states[key].transport = transport
         registry.retired = [state for key, state in registry._states.items() if self._states.get(key) is not state]
         registry._states = self._states
+        registry.parked = self._parked
+        for state in self._parked.values():
+            state.up = False  # For who still holds a node of it: nobody new gets there.
         registry._rotations = self._rotations
         registry._quotas = self._quotas
         registry._counts = self._counts

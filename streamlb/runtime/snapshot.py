@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 class EntryPointTable:
     """What one entry point routes to; None where it has no such routers. TCP routers are tried before HTTP ones.
 
+    udp: the service of its UDP router, `udp_route`.
+
     http, tcp: for connections in the clear. https, tcp_tls: for those over TLS. plan: the TLS options of `https`.
     """
 
-    __slots__ = ("http", "https", "name", "options", "plan", "tcp", "tcp_tls", "udp")
+    __slots__ = ("http", "https", "name", "options", "plan", "tcp", "tcp_tls", "udp", "udp_route")
 
     def __init__(
         self,
@@ -38,7 +40,7 @@ class EntryPointTable:
         https: HttpTable | None = None,
         tcp: TcpTable | None = None,
         tcp_tls: TcpTable | None = None,
-        udp: Node | None = None,
+        udp_route: Route | None = None,
     ) -> None:
         self.name = name
         self.options = options
@@ -47,7 +49,8 @@ class EntryPointTable:
         self.plan = SecurePlan(https.routes if https is not None else ())
         self.tcp = tcp
         self.tcp_tls = tcp_tls
-        self.udp = udp
+        self.udp: Node | None = udp_route.service if udp_route is not None else None
+        self.udp_route = udp_route
 
     @property
     def speaks_tls(self) -> bool:
@@ -94,9 +97,13 @@ class Runtime:
 
 
 class World:
-    """The one reference: `world.runtime` is read by everybody and assigned by a reload only."""
+    """The one reference: `world.runtime` is read by everybody and assigned by a reload only.
 
-    __slots__ = ("runtime",)
+    terminating: whether this worker has been told to finish and end, which `ping@internal` says.
+    """
+
+    __slots__ = ("runtime", "terminating")
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
+        self.terminating = False

@@ -7,13 +7,15 @@ Specified by Traefik's routers pages: a router with `tls` takes TLS connections 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamlb.config.model import qualify, tls_options_named
+from streamlb.config.observation import PING
 from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls
 from streamlb.errors import InternalError
-from streamlb.routing.router import HttpTable, Router, TcpTable
+from streamlb.routing.router import HttpTable, Route, Router, TcpTable
 from streamlb.runtime.limits import Override
+from streamlb.runtime.local import Pinging
 from streamlb.runtime.redirection import redirecting_router
 from streamlb.runtime.snapshot import EntryPointTable
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from streamlb.balance.selection import Node
     from streamlb.config import model
     from streamlb.runtime.gates import Gates
+    from streamlb.runtime.local import Local
 
 
 def table_of(
@@ -35,12 +38,12 @@ def table_of(
     options = config.entry_points[name]
     if options.kind == "udp":
         routers = _routers("udp", name, config, services)
-        return EntryPointTable(name, options, udp=routers[0].service if routers else None)
+        return EntryPointTable(name, options, udp_route=Route(routers[0]) if routers else None)
     http = _routers("http", name, config, services)
     tcp = [router._replace(gates=gates.get(router.name)) for router in _routers("tcp", name, config, services)]
     redirecting = redirecting_router(name, config)
     if redirecting is not None:
-        http.append(redirecting)
+        http.append(redirecting._replace(observed=options.observability))
     if options.http.tls is not None:
         everybody = _named(RouterTls(options=options.http.tls.options))
         http = [router if router.tls is not None else router._replace(tls=everybody) for router in http]
@@ -67,17 +70,30 @@ def _routers(
         unknown = [each for each in router.entry_points if each not in config.entry_points]
         if unknown:
             raise InternalError(f"{protocol} router {name}: entry point {unknown[0]} does not exist")
-        if router.entry_points and entry_point not in router.entry_points:
+        if not router.joins(entry_point):
             continue
-        service = services.get((protocol, qualify(router.service, name)))
-        if service is None:
+        local = _local(name, router, config)
+        service: Any = services.get((protocol, qualify(router.service, name)))
+        if service is None and local is None:
             raise InternalError(f"{protocol} router {name}: service {router.service} does not exist")
-        limits = _override(router, config.section(protocol).services[qualify(router.service, name)])
+        limits = _override(router, config.section(protocol).services.get(qualify(router.service, name)))
         syntax = config.syntax_of(router)
-        joined.append(
-            Router(name, router.rule, service, router.priority, syntax, limits, router.tls and _named(router.tls))
-        )
+        tls = router.tls and _named(router.tls)
+        observed = config.entry_points[entry_point].observability
+        if router.observability is not None:
+            observed = router.observability.over(observed)
+        made = Router(name, router.rule, service, router.priority, syntax, limits, tls, local=local, observed=observed)
+        joined.append(made)
     return joined
+
+
+def _local(name: str, router: model.Router, config: model.Config) -> Local | None:
+    """What answers the requests of a router itself, if it leads to such a service."""
+    if router.service != PING:
+        return None
+    if config.ping is None:
+        raise InternalError(f"http router {name}: ping is not on")
+    return Pinging(config.ping.terminating_status_code)
 
 
 def _named(tls: RouterTls) -> RouterTls:
@@ -86,7 +102,8 @@ def _named(tls: RouterTls) -> RouterTls:
     return replace(tls, options="" if name == DEFAULT_OPTIONS else name)
 
 
-def _override(router: model.Router, service: model.Service) -> Override | None:
+def _override(router: model.Router, service: model.Service | None) -> Override | None:
     """What is said about timeouts above the load balancers; a router wins over the service it names."""
-    said = [timeouts for timeouts in (service.timeouts, router.timeouts) if timeouts is not None]
+    theirs = service.timeouts if service is not None else None
+    said = [timeouts for timeouts in (theirs, router.timeouts) if timeouts is not None]
     return Override(*said) if said else None

@@ -17,6 +17,7 @@ from streamlb.net.poller import poller_of
 from streamlb.net.resolve import Resolver
 from streamlb.proxy.live import Live
 from streamlb.proxy.udp import UdpEntry
+from streamlb.routing.router import Route, Router
 from streamlb.runtime.snapshot import EntryPointTable, Runtime, World
 from tests.support.datagrams import Client, Origin
 from tests.support.loops import no_descriptor_leak
@@ -66,7 +67,8 @@ def runtime_of(
     """options: further ones of `udp`."""
     udp = UdpOptions(timeout=timeout, max_flows=max_flows, **options)
     entry_point = EntryPoint(address=":0/udp", udp=udp)
-    return Runtime(version, Config(), {"dns": EntryPointTable("dns", entry_point, udp=service)}, {})
+    route = Route(Router("dns", "", service)) if service is not None else None
+    return Runtime(version, Config(), {"dns": EntryPointTable("dns", entry_point, udp_route=route)}, {})
 
 
 class Bench:

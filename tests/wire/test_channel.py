@@ -145,7 +145,7 @@ async def test_nonsense_is_the_end(nonsense: bytes) -> None:
         assert end.messages == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(1, 40), max_size=30), reasons=st.lists(st.text(max_size=20), min_size=1, max_size=5))
 def test_frames_may_come_in_any_pieces(cuts: list[int], reasons: list[str]) -> None:
     async def check() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import socket
+import struct
 import threading
 
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from tests.support.engine import beside, full_backlog, http_engine, off_loop, servers, url
 from tests.support.http import After, Client, elapsed, http_get, ok, parse_replies, raw_http, recording
 from tests.support.loops import no_descriptor_leak, on_both_loops
+from tests.support.peers import everything
 from tests.support.ports import free_port
-from tests.support.until import until_async
+from tests.support.until import until, until_async
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LAST_GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -266,6 +268,28 @@ async def test_an_early_answer_is_delivered_and_the_rest_is_not_read_as_a_reques
     assert (reply.status, reply.body, reply.values("connection")) == (413, b"big", [b"close"])
     assert received.count(b"POST / ") == 1
     assert b"X-Forwarded-For" not in received.partition(b"\r\n\r\n")[2]
+
+
+@on_both_loops
+async def test_an_early_answer_is_read_before_what_is_written_meets_the_reset_behind_it() -> None:
+    """In one wake there are more of the request, the answer, and the server's reset: writing comes first."""
+    early = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig"
+    listener = socket.create_server(("127.0.0.1", 0))
+    async with http_engine(listener.getsockname()[1]) as engine:
+        with listener, socket.create_connection(("127.0.0.1", engine.port)) as client:
+            client.settimeout(5)
+            listener.settimeout(5)
+            client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\nbegin")
+            server, _ = await off_loop(listener.accept)
+            await off_loop(until, lambda: server.recv(65536, socket.MSG_PEEK).endswith(b"begin"))
+            server.recv(65536)
+            # Nothing of this is seen before all of it is there.
+            client.sendall(bytes(1000))
+            server.sendall(early)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            server.close()
+            (reply,) = parse_replies(await off_loop(everything, client))
+    assert (reply.status, reply.body) == (413, b"big")
 
 
 @on_both_loops

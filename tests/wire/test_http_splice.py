@@ -235,7 +235,7 @@ async def test_a_reader_that_stops_holds_at_most_a_pipe_and_is_cut(monkeypatch: 
 @on_both_loops
 async def test_a_slow_reader_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     size = 8 * MIB
-    async with stage(monkeypatch, entry=patience(write_timeout=1.2)) as here:
+    async with stage(monkeypatch, entry=patience(write_timeout=2.0)) as here:
         client = await here.connect(receive_buffer=64 * KIB)
         await client.send(GET)
         server = await here.origin.accept()
@@ -243,7 +243,7 @@ async def test_a_slow_reader_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None
         sending = asyncio.gather(server.send(answer(size) + noise(size)))
         await head_of(client)
         body = b""
-        for _ in range(16):
+        for _ in range(25):
             body += await client.recv(100 * KIB)
             await asyncio.sleep(0.1)
         body += await client.read(size - len(body))

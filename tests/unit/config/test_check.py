@@ -172,7 +172,7 @@ def load_or_refuse(text: str) -> Config | None:
     return None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_mutation_of_the_example_is_loaded_or_refused(data: st.DataObject) -> None:
     text = EXAMPLE
@@ -207,13 +207,13 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.dictionaries(st.sampled_from(["entryPoints", "http", "tcp", "udp", "providers", "workers", "log"]), JSON))
 def test_any_tree_is_loaded_or_refused(tree: dict[str, Any]) -> None:
     load_or_refuse(json.dumps(tree))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=60))
 def test_any_text_is_loaded_or_refused(text: str) -> None:
     load_or_refuse(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamlb.config.model import Config
-from streamlb.config.observation import AccessLog, Prometheus
+from streamlb.config.observation import AccessLog, Observability, Prometheus, RouterObservability
 
 
 def test_nothing_is_told_that_was_not_asked_for() -> None:
@@ -24,3 +24,10 @@ def test_defaults_are_traefiks() -> None:
         "drop",
         "keep",
     )
+
+
+def test_a_router_says_what_its_entry_point_does_not_have_to() -> None:
+    base = Observability(access_logs=False, metrics=True, tracing=False)
+    assert RouterObservability().over(base) == base
+    said = RouterObservability(access_logs=True, metrics=False)
+    assert said.over(base) == Observability(access_logs=True, metrics=False, tracing=False)

@@ -20,7 +20,7 @@ from streamlb.proxy.downstream import Downstream
     ],
 )
 def test_the_peer_is_an_address(host: str, peer: str) -> None:
-    entry = Mock()
+    entry = Mock(is_secure=False)
     entry.clock.after.return_value = 1.0
     connection = Downstream(entry)
     connection.connection_made(Mock(**{"get_extra_info.return_value": (host, 4711, 0, 0)}))

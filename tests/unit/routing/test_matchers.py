@@ -118,7 +118,7 @@ def test_any_query_can_be_read(query: bytes) -> None:
 
 
 @given(rule=RULES, requests=st.lists(REQUESTS, min_size=1, max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_equals_the_slow_interpreter(rule: Rule, requests: list[Ask]) -> None:
     test, read_again = compile_rule(rule), compile_rule(parse(render(rule)))
     for request in requests:

@@ -98,7 +98,7 @@ def test_how_a_text_must_end(pattern: str, ending: str) -> None:
 
 
 @given(st.text(r"ab.^$|()[]*?\-iQ", max_size=12).map(lambda text: text + "$"), st.text("abAB.-\\|", max_size=8))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_what_is_said_of_endings_is_so(pattern: str, text: str) -> None:
     ending = literal_ending(pattern)
     matches = compiled(pattern)

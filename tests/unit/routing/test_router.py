@@ -158,7 +158,7 @@ HOST_RULES: st.SearchStrategy[Rule] = st.recursive(
     rules=st.lists(st.tuples(st.one_of(RULES, HOST_RULES), PRIORITIES), max_size=10),
     requests=st.lists(REQUESTS, min_size=1, max_size=8),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_index_finds_what_a_search_finds(rules: list[tuple[Rule, int]], requests: list[Ask]) -> None:
     routers = table(*((render(rule), priority) for rule, priority in rules))
     for request in requests:

@@ -122,7 +122,7 @@ PRIORITIES = st.sampled_from([0, 0, 1, 20])
     rules=st.lists(st.tuples(RULES, PRIORITIES), min_size=2, max_size=8),
     requests=st.lists(REQUESTS, min_size=1, max_size=8),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_reported_is_certain(rules: list[tuple[Rule, int]], requests: list[Ask]) -> None:
     configured = routers(*((render(rule), priority) for rule, priority in rules))
     hidden = {each.name: each for each in find_hidden(configured, "http")}

@@ -71,7 +71,7 @@ def test_what_does_not(one: str, other: str) -> None:
 
 
 @given(one=MATCHERS, other=MATCHERS, request_=REQUESTS)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_nothing_is_said_that_is_not_so(one: Rule, other: Rule, request_: Ask) -> None:
     for first in cases_of(one) or ():
         for second in cases_of(other) or ():
@@ -87,7 +87,7 @@ def says(term: Term, request: Ask) -> bool:
 
 
 @given(rule=RULES, request_=REQUESTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_cases_are_the_rule(rule: Rule, request_: Ask) -> None:
     cases = cases_of(rule)
     if cases is not None:

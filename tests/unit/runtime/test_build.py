@@ -155,6 +155,16 @@ def test_a_service_without_servers_is_down() -> None:
     assert picked(node) == []
 
 
+def test_a_server_in_maintenance_is_in_nobody_s_tree() -> None:
+    config = http({"app": urls("http://h:1", "http://h:2", on_all_down="failOpen", sticky=Sticky())})
+    registry = Registry()
+    build(config, registry)
+    config.http.services["app"].load_balancer.servers[0].in_maintenance = True  # type: ignore[union-attr]
+    node = build(config, registry).services["http", "app"]
+    assert picked(node, 2) == ["http://h:2", "http://h:2"]
+    assert list(registry.parked) == [("http", "app", "http://h:1")]
+
+
 def test_a_shared_service_is_one_node() -> None:
     services = {"one": weighted(("app", 1)), "other": weighted(("app", 1)), "app": urls("http://a", "http://b")}
     world = build(http(services), Registry())

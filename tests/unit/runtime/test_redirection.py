@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from streamlb.config.model import Config
@@ -11,6 +13,15 @@ from streamlb.errors import InternalError
 from streamlb.routing.router import HttpTable
 from streamlb.runtime.redirection import FIRST, Redirection, redirecting_router
 from tests.unit.routing.rules import Ask
+
+
+@dataclass
+class Asked:
+    """What a redirection asks of a request."""
+
+    method: bytes = b"GET"
+    host: bytes = b"a.com"
+    target: bytes = b"/"
 
 
 def config(to: str, secure: str = ":443", **options: object) -> Config:
@@ -26,9 +37,8 @@ def config(to: str, secure: str = ":443", **options: object) -> Config:
 def location(config: Config, host: bytes = b"a.com", target: bytes = b"/x?y=1") -> bytes:
     router = redirecting_router("web", config)
     assert router is not None
-    redirection = router.redirect
-    assert isinstance(redirection, Redirection)
-    return redirection.location(Ask(host=host), target)
+    assert isinstance(router.local, Redirection)
+    return router.local.answer(Asked(host=host, target=target), False).location
 
 
 @pytest.mark.parametrize(
@@ -58,7 +68,8 @@ def test_hosts_and_targets() -> None:
     [(True, b"GET", 301), (True, b"POST", 308), (True, b"HEAD", 308), (False, b"GET", 302), (False, b"PUT", 307)],
 )
 def test_what_must_be_repeated_as_it_was_is(permanent: bool, method: bytes, status: int) -> None:
-    assert Redirection("https", "", permanent=permanent).status(method) == status
+    asked = Asked(method=method)
+    assert Redirection("https", "", permanent=permanent).answer(asked, False).status == status
 
 
 def test_a_router_before_all_others() -> None:
@@ -68,7 +79,7 @@ def test_a_router_before_all_others() -> None:
     table = HttpTable([router])
     route = table.route(Ask())
     assert route is not None
-    assert route.redirect is router.redirect
+    assert route.local is router.local
     assert table.route(Ask(host=b"")) is None
     lower = redirecting_router("web", config("websecure", priority=7))
     assert lower is not None

@@ -93,3 +93,38 @@ def test_a_quota_is_kept_if_its_percentage_is_the_same() -> None:
     assert registry.renew().quota("http", "app", "m", 50, lambda: Quota(50)) is quota
     assert registry.renew().quota("http", "app", "m", 10, lambda: Quota(10)).percent == 10
     assert registry.renew().quota("tcp", "app", "m", 50, lambda: Quota(50)) is not quota
+
+
+def test_a_parked_server_keeps_its_state_apart_and_begins_anew() -> None:
+    registry = Registry()
+    first = registry.renew()
+    state = first.state("http", "app", "a", PLAIN)
+    first.commit()
+    state.active = 3
+    second = registry.renew()
+    second.park("http", "app", "a")
+    assert state.up, "nothing happens before the build has succeeded"
+    second.commit()
+    assert registry.parked == {("http", "app", "a"): state}
+    assert registry.retired == [state]
+    assert not state.up
+    third = registry.renew()
+    third.park("http", "app", "a")
+    third.commit()
+    assert registry.parked == {("http", "app", "a"): state}
+    assert registry.retired == []
+    back = registry.renew()
+    fresh = back.state("http", "app", "a", PLAIN)
+    back.commit()
+    assert fresh is not state
+    assert fresh.up
+    assert registry.parked == {}
+
+
+def test_a_server_that_begins_in_maintenance_is_parked_too() -> None:
+    registry = Registry()
+    first = registry.renew()
+    first.park("tcp", "app", "a")
+    first.commit()
+    [state] = registry.parked.values()
+    assert (state.up, state.active) == (False, 0)

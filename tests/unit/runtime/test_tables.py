@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamlb.config.model import Config, HttpSection, LoadBalancer, Router, Server, Service, TcpSection
+from streamlb.config.model import Config, HttpSection, LoadBalancer, Router, Section, Server, Service, TcpSection
+from streamlb.config.observation import Observability, RouterObservability
 from streamlb.config.static import EntryPoint, EntryPointHttp
 from streamlb.config.tls import EntryPointTls, RedirectEntryPoint, Redirections, RouterTls
 from streamlb.routing.router import HttpTable
@@ -71,7 +72,7 @@ def test_a_redirecting_entry_point() -> None:
     assert made.http is not None
     route = made.http.route(Ask(host=b"a"))
     assert route is not None
-    assert route.redirect is not None
+    assert route.local is not None
     assert tables(table(options=EntryPointHttp(redirections=redirections))) == "http"
     over_tls = EntryPointHttp(redirections=redirections, tls=EntryPointTls())
     assert tables(table(options=over_tls)) == "https"
@@ -122,3 +123,33 @@ def test_options_by_any_of_their_names(written: str, meant: str) -> None:
     assert [route.tls.options for route in made.https.routes] == [meant]
     everywhere = table({"a": ("Host(`a`)", None)}, options=EntryPointHttp(tls=EntryPointTls(options=written)))
     assert everywhere.plan.options_of(b"a") == (meant or "default")
+
+
+def test_what_is_told_of_a_router_depends_on_where_it_is_met() -> None:
+    quiet, loud = Observability(access_logs=False), Observability()
+    servers = Service(load_balancer=LoadBalancer(servers=[Server(url="http://a", address="a:1")]))
+    config = Config(
+        entry_points={
+            "quiet": EntryPoint(address=":1", observability=quiet),
+            "loud": EntryPoint(address=":2", observability=loud),
+            "dns": EntryPoint(address=":3/udp", observability=quiet),
+        },
+        http=HttpSection(
+            routers={
+                "says": Router(rule="Path(`/a`)", service="app", observability=RouterObservability(access_logs=True)),
+                "says-not": Router(rule="Path(`/b`)", service="app"),
+            },
+            services={"app": servers},
+        ),
+        udp=Section(routers={"dns": Router(service="app")}, services={"app": servers}),
+    )
+    entry_points = build(config, Registry()).entry_points
+    told = {}
+    for name in ("quiet", "loud"):
+        http = entry_points[name].http
+        assert http is not None
+        told[name] = {route.name: route.observed.access_logs for route in http.routes}
+    assert told == {"quiet": {"says": True, "says-not": False}, "loud": {"says": True, "says-not": True}}
+    dns = entry_points["dns"].udp_route
+    assert dns is not None
+    assert not dns.observed.access_logs

@@ -137,7 +137,7 @@ TOKENS = [
 ]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(st.sampled_from(TOKENS) | st.binary(max_size=2), max_size=8).map(b"".join))
 def test_what_is_taken_as_complete_h11_reads_identically(data: bytes) -> None:
     try:

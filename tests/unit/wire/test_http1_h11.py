@@ -107,7 +107,7 @@ def check_request(raw: bytes) -> None:
     assert fields.framing == framing
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(request_heads)
 @example(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 @example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX:\r\n\r\n")
@@ -117,7 +117,7 @@ def test_what_the_strict_lane_takes_h11_reads_identically(raw: bytes) -> None:
         check_request(raw)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(st.from_regex(rb"[A-Za-z-]{1,8}", fullmatch=True), st.from_regex(rb"[ -~]{0,9}", fullmatch=True))
@@ -132,7 +132,7 @@ def test_plain_fields_take_the_strict_lane(pairs: Fields) -> None:
     assert fields.pairs[1:] == [(b"x-" + name.lower(), value.strip(b" ")) for name, value in pairs]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(request_heads)
 def test_whatever_is_accepted_h11_accepts_with_the_same_framing(raw: bytes) -> None:
     """Never a different reading, whichever lane: the head may be refused, but not reinterpreted."""
@@ -149,7 +149,7 @@ def test_whatever_is_accepted_h11_accepts_with_the_same_framing(raw: bytes) -> N
     assert head.fields.host == (b"b" if target.startswith(b"http") else b"".join(host))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(request_heads)
 def test_what_is_sent_on_reads_the_same_again(raw: bytes) -> None:
     """The rendered head goes through the strict lane and through h11 with the same framing and target."""
@@ -167,7 +167,7 @@ def test_what_is_sent_on_reads_the_same_again(raw: bytes) -> None:
     assert (again.framing, again.kept, again.upgrade) == (fields.framing, fields.kept, fields.upgrade)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(response_heads)
 @example(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
 @example(b"HTTP/1.1 101 Other\r\nUpgrade: a\r\n\r\n")
@@ -191,7 +191,7 @@ def test_answers_are_read_as_h11_reads_them(raw: bytes) -> None:
     assert head.framing == (NO_BODY if bodiless else framing_of(fields, UNTIL_CLOSE))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60))
 def test_junk_never_raises_anything_else(junk: bytes) -> None:
     with contextlib.suppress(DownstreamError):

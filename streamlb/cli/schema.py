@@ -1,0 +1,55 @@
+"""`streamlb schema`.
+
+What lives here: the command, and where the reference lies whose words the schema borrows.
+What must not: the schema (`config/schema.py`), reading the reference's tables (`config/glossary.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+import streamlb
+
+
+@click.command(short_help="A JSON Schema of the configuration, for editors.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE instead of stdout.")
+def schema(out: Path | None) -> None:
+    """Print a JSON Schema (draft-07) of the configuration: every key with its values, its default and what it does.
+
+    Editors with a YAML language server (VS Code, Neovim, Emacs, Helix, Kate) complete and check as you type:
+
+    \b
+      streamlb schema --out streamlb.schema.json
+
+    and then, as the first line of the YAML file:
+
+    \b
+      # yaml-language-server: $schema=./streamlb.schema.json
+
+    The schema knows how values look, not what they refer to: `streamlb check` knows both.
+    """
+    from streamlb.config import glossary
+    from streamlb.config.schema import MODELINE
+    from streamlb.config.schema import schema as make
+
+    text = json.dumps(make(glossary.read(reference()).describe), indent=2, ensure_ascii=False) + "\n"
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"cannot write {out}: {error.strerror or error}") from None
+    click.echo(f"Wrote {out}. As the first line of a configuration:\n{MODELINE}{out.resolve()}", err=True)
+
+
+def reference() -> str:
+    """The text of docs/reference.md, which a wheel carries inside the package; empty when it is not there."""
+    package = Path(streamlb.__file__).parent
+    for path in (package / "reference.md", package.parent / "docs" / "reference.md"):
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    return ""
