@@ -6,16 +6,22 @@ and its like). Made by `process/worker.py`, handed to every entry point.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakSet
 
-from streamlb.config.observation import Prometheus
+from streamlb.config.observation import METRICS, PING, Prometheus
 from streamlb.observe.access import AccessLog
 from streamlb.observe.cells import Cells
+from streamlb.observe.families import COUNTS, ENTRY_POINT, ROUTER, SERVER, SERVICE
 
 if TYPE_CHECKING:
     from streamlb.config.model import Config
     from streamlb.observe.cells import Bounds, Meaning
+
+DURATIONS: Final = (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0)
+"""Upper bounds of the buckets that durations of TCP connections and UDP flows are counted in, in seconds."""
+UNTOLD: Final = frozenset({PING, METRICS})
+"""Routers of which nothing is counted: they are asked by those who watch."""
 
 
 class Ledger(Protocol):
@@ -75,6 +81,8 @@ class _Wanted:
 
     def __call__(self, meaning: Meaning) -> bool:
         kind, labels = meaning.kind, meaning.labels
+        if kind == "count":
+            return self._wants_count(*labels)
         if kind == "connections":
             return labels[0] in self._entry_points
         if kind not in self._services:
@@ -86,4 +94,16 @@ class _Wanted:
             and root in self._services[kind]
             and (not server or (kind, leaf, server) in self._servers)
             and (kind != "http" or meaning.bounds == self._bounds)
+        )
+
+    def _wants_count(self, family: str, *values: str) -> bool:
+        protocol, names = COUNTS.get(family, ("", ()))
+        labels = dict(zip(names, values, strict=False))
+        service = labels.get(SERVICE, "")
+        server = labels.get(SERVER, "")
+        return (
+            labels.get(ENTRY_POINT, "") in self._entry_points
+            and (not protocol or labels.get(ROUTER, "") in self._routers[protocol])
+            and (not protocol or service in self._services[protocol])
+            and (not server or (protocol, service, server) in self._servers)
         )

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
+from streamlb.observe.books import UNTOLD
 from streamlb.observe.records import HttpRecord, TlsFacts
 
 if TYPE_CHECKING:
@@ -151,11 +152,11 @@ class HttpLedger:
         return block
 
     def _counts(self, route: Route | None) -> bool:
-        """Whether metrics are wanted of a router, or of what no router takes."""
+        """Whether metrics are wanted of a router, or of what no router takes; never of what watches the proxy."""
         if route is not None:
-            return route.observed is None or route.observed.metrics is not False
+            return route.name not in UNTOLD and (route.observed is None or route.observed.metrics)
         table = self._world.runtime.entry_points.get(self._name)
-        return table is None or table.options.observability.metrics is not False
+        return table is None or table.options.observability.metrics
 
     def dialled(self, server: Server) -> None:
         """No connection to it was to spare."""
