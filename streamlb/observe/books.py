@@ -66,7 +66,8 @@ class _Wanted:
     def __init__(self, config: Config, bounds: Bounds) -> None:
         self._bounds = bounds
         self._entry_points = {*config.entry_points, ""}
-        self._routers = {"http": {*config.http.routers, ""}, "tcp": {*config.tcp.routers, ""}}
+        redirections = [f"{name}-redirection@internal" for name in config.entry_points]
+        self._routers = {"http": {*config.http.routers, *redirections, ""}, "tcp": {*config.tcp.routers, ""}}
         self._routers["udp"] = {*config.udp.routers, ""}
         self._services = {"http": {*config.http.services, ""}}
         self._services["tcp"] = {*config.tcp.services, ""}

@@ -76,7 +76,7 @@ class Cells:
     values: all numbers. Whoever counts writes `values[block.at + n] += 1.0`, and keeps the block, not the place.
     """
 
-    __slots__ = ("_blocks", "_counts", "_directory", "_memory", "values")
+    __slots__ = ("_blocks", "_counts", "_directory", "_is_wanted", "_memory", "values")
 
     def __init__(self, descriptor: int = -1) -> None:
         """descriptor: of the memory that the control process made; without one nobody else sees what is counted."""
@@ -86,6 +86,7 @@ class Cells:
         self._directory = view[VALUES * WORD :]
         self._blocks: dict[Meaning, Block] = {}
         self._counts: dict[Labels, Block] = {}
+        self._is_wanted: Callable[[Meaning], bool] = lambda _: True
         if self.values[EPOCH] % 2 or not self.values[USED]:
             # New, or left behind in the middle of `retain`.
             epoch = self.values[EPOCH]
@@ -99,10 +100,12 @@ class Cells:
     # --- counting ----------------------------------------------------------------------------------------------
 
     def block(self, kind: str, labels: Labels, size: int, bounds: Bounds = ()) -> Block:
-        """The block of that meaning, made of zeros if there is none."""
+        """The block of that meaning, made of zeros if there is none; one that nobody reads if it is not wanted."""
         meaning = Meaning(kind, labels, bounds)
         found = self._blocks.get(meaning)
         if found is None:
+            if not self._is_wanted(meaning):
+                return self.nowhere(size)
             found = self._add(meaning, size)
             if found is None:
                 self.values[LATE] += 1.0
@@ -148,7 +151,10 @@ class Cells:
     # --- forgetting --------------------------------------------------------------------------------------------
 
     def retain(self, is_wanted: Callable[[Meaning], bool]) -> None:
-        """Forget the blocks that are not wanted any more. Who still counts there counts nowhere."""
+        """Forget the blocks that are not wanted any more. Who still counts there counts nowhere, and so does who asks
+        for such a block from now on."""
+        self._is_wanted = is_wanted
+        self._counts = {}
         unwanted = [block for block in self._blocks.values() if not is_wanted(block.meaning)]
         if not unwanted:
             return
@@ -161,7 +167,6 @@ class Cells:
         used = int(values[USED])
         values[USED], values[WRITTEN] = float(FIRST), 0.0
         self._blocks = {}
-        self._counts = {}
         for block, numbers in kept:
             fresh = self._add(block.meaning, block.size, is_spare=True)
             assert fresh is not None, "what was there before has room"

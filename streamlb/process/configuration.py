@@ -8,6 +8,7 @@ Called by the command line and by the control process. Specified by docs/referen
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from streamlb.config.check import Judges, Loaded
@@ -150,13 +151,21 @@ def add_default_certificate(config: Config) -> bool:
     )
     if not ends_tls or (store is not None and store.default_certificate is not None):
         return False
-    from streamlb.process.certificates import describe, self_signed
+    from streamlb.process.certificates import describe
 
-    certificate, key = self_signed()
+    certificate, key = _own_certificate()
     names, expires_at = describe(certificate)
     shown = ServedCertificate(cert_file=certificate, key_file=key, names=names, expires_at=expires_at)
     config.tls.stores[DEFAULT_OPTIONS] = Store(default_certificate=shown)
     return True
+
+
+@functools.cache
+def _own_certificate() -> tuple[str, str]:
+    """The certificate of this process, and its key."""
+    from streamlb.process.certificates import self_signed
+
+    return self_signed()
 
 
 def suites_not_spoken(names: Sequence[str]) -> list[tuple[int, str, str]]:

@@ -1,11 +1,14 @@
 """The control process: what `streamlb run` is.
 
-What lives here: `run` (load, bind, start workers) and `Control` (keep them running, end them in good order).
-What must not: moving a client's bytes. Called by the command line. Specified in docs/architecture.md, "Processes".
+What lives here: `run` (load, bind, start workers) and `Control` (keep them running, have them take over what changes,
+end them in good order). What must not: moving a client's bytes, what a person reads at the start (`banner.py`).
+Called by the command line. Specified in docs/architecture.md, "Processes".
 
     starting --all ready--> serving --SIGTERM, SIGINT--> stopping --all workers ended--> exit 0
     A worker that ends in `starting` is fatal; in `serving` it is replaced. A second signal ends everything at once.
     Exit 1 where the configuration, an address or a worker's start failed, or a worker would not end.
+
+A change, whatever its reason, goes one way: files -> addresses of servers -> one `Config` -> sockets -> workers.
 """
 
 from __future__ import annotations
@@ -20,21 +23,26 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 import streamlb
 from streamlb.config import report
 from streamlb.config.internal import complete
 from streamlb.errors import ConfigError, StartError
 from streamlb.health.prober import Prober
-from streamlb.net.address import parse_address
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
+from streamlb.process import banner
 from streamlb.process.channel import Configure, Drained, Ejected, Health
 from streamlb.process.configuration import add_default_certificate, open_sources
 from streamlb.process.fleet import Fleet
-from streamlb.process.renewal import Renewal
+from streamlb.process.reload import Outcome, Turns
+from streamlb.process.renewal import Renewal, wall_clock
 from streamlb.process.resolving import Resolving
 from streamlb.process.slot import count_workers
-from streamlb.process.sockets import bind_all
+from streamlb.process.sockets import Sockets
+from streamlb.process.telemetry import Telemetry
+from streamlb.process.watching import Watcher
 
 if TYPE_CHECKING:
     import socket
@@ -42,7 +50,8 @@ if TYPE_CHECKING:
 
     from streamlb.config.check import Loaded
     from streamlb.config.model import Config
-    from streamlb.config.reading import Path
+    from streamlb.config.sources import Sources
+    from streamlb.errors import Problem
     from streamlb.process.channel import Message, ServerKey
     from streamlb.process.slot import Slot
 
@@ -66,7 +75,7 @@ def run(paths: Sequence[str]) -> int:
     config = loaded.config
     programme_log.configure(config.log.level, config.log.format)
     try:
-        return asyncio.run(_control(", ".join(paths), loaded, started_at))
+        return asyncio.run(_control(", ".join(paths), sources, loaded, started_at))
     except StartError as error:
         log.error("%s", error)
         return 1
@@ -75,15 +84,11 @@ def run(paths: Sequence[str]) -> int:
         return SIGNALLED + signal.SIGINT
 
 
-async def _control(name: str, loaded: Loaded, started_at: float) -> int:
+async def _control(name: str, sources: Sources, loaded: Loaded, started_at: float) -> int:
     raise_descriptor_limit()
-    config = complete(loaded.config)
-    if add_default_certificate(config):
-        log.warning("there is no default certificate: who asks for a name without one is shown a self-signed one")
-    control = Control(config, loaded.pem, bind_all(config, count_workers(config)), started_at)
+    control = Control(sources, loaded, Sockets(), started_at)
     log.info("streamlb %s serves %s: %s", streamlb.__version__, name, report.summary(loaded.config))
-    for note in loaded.notes:
-        log.warning("%s: %s: %s", note.position, note.path, note.reason)
+    banner.show_notes(loaded)
     return await control.run()
 
 
@@ -101,53 +106,182 @@ def raise_descriptor_limit() -> None:
 
 
 class Control:
-    """The running control process. Its states: starting, serving (`Fleet.serving`), stopping (`_stopping`)."""
+    """The running control process. Its states: starting, serving (`Fleet.serving`), stopping (`stopping`).
 
-    def __init__(
-        self, config: Config, pem: dict[Path, str], sockets: list[dict[str, socket.socket]], started_at: float
-    ) -> None:
+    loaded: what the files say, as far as it was accepted. config: what is served, made of it by `_effective`;
+    `version` is its number. loaded_at: when the files were read and accepted for the last time (seconds since 1970).
+    reloads, failures: how often they were read again; how often something was not taken over.
+    """
+
+    def __init__(self, sources: Sources, loaded: Loaded, sockets: Sockets, started_at: float) -> None:
+        """Raises StartError when an address cannot be used."""
         # process
-        self._config = config
         self._loop = asyncio.get_running_loop()
-        self._fleet = Fleet(
-            sockets,
+        self.sources = sources
+        self.sockets = sockets
+        self.telemetry = Telemetry()
+        self.fleet = Fleet(
             configuration=self._configuration,
             on_message=self._on_message,
-            on_start=lambda slot: self._prober.forget(slot.number),
+            on_start=lambda slot: self.prober.forget(slot.number),
             on_ready=self._on_serving,
             on_failed=lambda: self._end(1),
             on_empty=lambda overdue: self._end(1 if overdue else 0),
+            memory=self.telemetry.new_memory,
         )
-        self._prober = Prober(self._on_verdict, self._on_back)
-        self._resolving = Resolving(config, self._on_resolved)
-        self._renewal = Renewal(config, pem, self._on_renewed)
-        self._version = 1
+        self.prober = Prober(self._on_verdict, self._on_back)
+        self.resolving = Resolving(loaded.config, lambda _: self._on_news("a name has other addresses"))
+        self.renewal = Renewal(loaded.config, loaded.pem, lambda: self._on_news("a certificate was renewed"))
+        self._turns = Turns(self._take_over)
         self._started_at = started_at
-        self._stopping = False
+        self.stopping = False
         self._ended: asyncio.Future[int] = self._loop.create_future()
+        self.loaded_at = wall_clock()
+        self.reloads = self.failures = 0
+        # configuration
+        self._complete(loaded)
+        self.loaded = loaded
+        self.config = self._effective(loaded)
+        self._encoded = msgspec.msgpack.encode(self.config)
+        self.version = 1
+        plan = sockets.plan(self.config, count_workers(self.config))
+        self.fleet.equip(plan.slots)
+        plan.commit()
+        self._watcher = Watcher(self._watched(), lambda: self._on_files(), self._debounce)
+
+    @property
+    def configured(self) -> Config:
+        """What the files say."""
+        return self.loaded.config
 
     async def run(self) -> int:
         """Serve until the end; the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_stop, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        self._loop.add_signal_handler(signal.SIGCHLD, self._fleet.on_child)
-        self._show_entry_points()
-        self._prober.load(self._config)
+        self._loop.add_signal_handler(signal.SIGCHLD, self.fleet.on_child)
+        banner.show_entry_points(self.config, self.fleet.slots[0].sockets)
+        self.prober.load(self.config)
         try:
             # Clients wait in the sockets' queues meanwhile, rather than be told that there is no server.
-            first = spawn(self._prober.first_verdicts(), "first health checks")
+            first = spawn(self.prober.first_verdicts(), "first health checks")
             await asyncio.wait({first, self._ended}, return_when=asyncio.FIRST_COMPLETED)
-            if not self._stopping:
-                self._fleet.start()
-            self._resolving.start()
-            self._renewal.start(self._loop)
+            if not self.stopping:
+                self.fleet.start()
+            self.resolving.start()
+            self.renewal.start(self._loop)
+            self._watcher.start()
             return await self._ended
         finally:
-            self._prober.stop()
-            self._resolving.stop()
-            self._renewal.stop()
-            self._fleet.end()
+            self._watcher.stop()
+            self.prober.stop()
+            self.resolving.stop()
+            self.renewal.stop()
+            self.sockets.close()
+            self.fleet.end()
+
+    # --- taking over what has changed ------------------------------------------------------------------------------
+
+    async def reload(self, reason: str = "reload") -> Outcome:
+        """Read the files again and serve what they say now; what became of it."""
+        return await self._turns.ask(reason, reads=True)
+
+    async def apply(self, reason: str) -> Outcome:
+        """Serve what is to be served now, after something other than the files has changed; what became of it."""
+        return await self._turns.ask(reason)
+
+    def _on_news(self, reason: str) -> None:
+        spawn(self.apply(reason), reason)
+
+    def _on_files(self) -> None:
+        spawn(self.reload("files have changed"), "reload")
+
+    def _on_hangup(self) -> None:
+        spawn(self.reload("SIGHUP"), "reload")
+
+    def _effective(self, loaded: Loaded) -> Config:
+        """What is to be served: what the files say and what this process makes of it."""
+        return complete(self.resolving.resolve(loaded.config))
+
+    def _complete(self, loaded: Loaded) -> None:
+        if add_default_certificate(loaded.config):
+            log.warning("there is no default certificate: who asks for a name without one is shown a self-signed one")
+
+    async def _take_over(self, reasons: list[str], reads: bool) -> Outcome:
+        """One turn: everything that has changed, as a whole or not at all."""
+        reason = ", ".join(reasons)
+        if self.stopping:
+            return Outcome(ok=False, version=self.version, problems=["streamlb is stopping"])
+        loaded, problems, kept, before = self.loaded, list[str](), list[str](), self.version
+        if reads:
+            self.reloads += 1
+            # In a thread, because the health checks must not miss their time meanwhile.
+            reread = await asyncio.to_thread(self.sources.reread)
+            loaded, problems, kept = reread.loaded, [_sentence(each) for each in reread.problems], reread.kept
+            self._complete(loaded)
+        changes, refused = await self._serve(loaded, reason)
+        problems += refused
+        if not refused and reads:
+            self._load(loaded, complete=not problems)
+        outcome = Outcome(ok=not problems, version=self.version, changes=changes, problems=problems, kept=kept)
+        self.failures += not outcome.ok
+        banner.show_outcome(outcome, reason, before)
+        return outcome
+
+    def _load(self, loaded: Loaded, *, complete: bool) -> None:
+        """These files are what is served from now on."""
+        if complete:
+            self.loaded_at = wall_clock()
+        if loaded is not self.loaded:
+            self.loaded = loaded
+            self.resolving.load(loaded.config)
+            self.renewal.load(loaded.config, loaded.pem)
+            banner.show_notes(loaded)
+        self._watcher.update(self._watched(), self._debounce)
+
+    async def _serve(self, loaded: Loaded, reason: str) -> tuple[list[str], list[str]]:
+        """Have the workers serve what these files make; what has changed, and why it is refused."""
+        config = self._effective(loaded)
+        encoded = msgspec.msgpack.encode(config)
+        if encoded == self._encoded:
+            return [], []
+        try:
+            plan = self.sockets.plan(config, count_workers(config))
+        except StartError as error:
+            return [], [str(error)]
+        former, sockets = self.config, [slot.sockets for slot in self.fleet.slots]
+        self._adopt(config, plan.slots)
+        reasons = await self.fleet.configure()
+        if self.stopping:
+            plan.abandon()
+            return [], ["streamlb is stopping"]
+        if reasons:
+            log.error("the workers do not take the configuration (%s); going back to the former one", reason)
+            self._adopt(former, sockets)
+            reasons += await self.fleet.configure()
+            self.fleet.dismiss(0.0)
+            plan.abandon()
+            return [], reasons
+        self._encoded = encoded
+        plan.commit()
+        self.fleet.dismiss(sum(self._graces()) + KILL_MARGIN)
+        programme_log.configure(config.log.level, config.log.format)
+        return [], []
+
+    def _adopt(self, config: Config, sockets: list[dict[str, socket.socket]]) -> None:
+        """From now on this is what a worker is told to serve."""
+        self.config = config
+        self.version += 1
+        self.prober.load(config)
+        self.fleet.equip(sockets)
+
+    def _watched(self) -> frozenset[str]:
+        # Those with certificates are looked at by `Renewal`, which knows that a key may come after its certificate.
+        return self.sources.watched - set(self.loaded.pem.values())
+
+    @property
+    def _debounce(self) -> float:
+        return self.loaded.config.providers.providers_throttle_duration
 
     # --- workers -------------------------------------------------------------------------------------------------
 
@@ -156,54 +290,44 @@ class Control:
 
     def _on_message(self, slot: Slot, message: Message) -> None:
         if isinstance(message, Ejected):
-            self._prober.on_ejected(slot.number, message.server)
+            self.prober.on_ejected(slot.number, message.server)
         elif isinstance(message, Drained):
             log.debug("worker %d has drained", slot.number)
 
     def _configuration(self, slot: Slot) -> Configure:
         """What a worker is told to serve, with what is known of the servers now."""
-        down = self._prober.down()
-        return Configure(self._config, slot.number, len(self._fleet.slots), version=self._version, down=down)
+        down = self.prober.down()
+        return Configure(self.config, slot.number, self.fleet.size, version=self.version, down=down)
 
     def _on_verdict(self, server: ServerKey, up: bool) -> None:
         """The probes have changed their mind about a server."""
-        self._fleet.tell(Health(server, up))
+        self.fleet.tell(Health(server, up))
 
     def _on_back(self, number: int, server: ServerKey) -> None:
         """A worker may take back a server it has taken out."""
-        self._fleet.slots[number].tell(Health(server, True))
-
-    def _on_resolved(self, config: Config) -> None:
-        """The addresses of some servers are known now, or are others than before."""
-        if self._stopping:
-            return
-        self._config = config
-        self._version += 1
-        self._prober.load(config)
-        spawn(self._fleet.configure(), "new configuration")
-
-    def _on_renewed(self) -> None:
-        """Certificates have changed, in the very configuration that all others are made of."""
-        self._on_resolved(self._config)
+        for slot in self.fleet.slots[number : number + 1]:
+            slot.tell(Health(server, True))
 
     # --- the end -------------------------------------------------------------------------------------------------
 
+    def _graces(self) -> tuple[float, float]:
+        """The longest times, in seconds, to accept more and to finish what is in flight."""
+        life_cycles = [each.transport.life_cycle for each in self.config.entry_points.values()]
+        accept_grace = max((each.request_accept_grace_timeout for each in life_cycles), default=0.0)
+        return accept_grace, max((each.grace_time_out for each in life_cycles), default=0.0)
+
     def _on_stop(self, number: int) -> None:
         name = signal.Signals(number).name
-        if self._stopping:
+        if self.stopping:
             log.warning("%s again: ending at once", name)
             self._end(SIGNALLED + number)
             return
-        self._stopping = True
-        life_cycles = [each.transport.life_cycle for each in self._config.entry_points.values()]
-        accept_grace = max((each.request_accept_grace_timeout for each in life_cycles), default=0.0)
-        grace = max((each.grace_time_out for each in life_cycles), default=0.0)
+        self.stopping = True
+        accept_grace, grace = self._graces()
         accepting = f"accepting for {accept_grace:g} s more, then" if accept_grace else "accepting no more,"
         log.info("%s: %s work in flight has %g s; a second signal ends at once", name, accepting, grace)
-        self._fleet.drain(accept_grace + grace + KILL_MARGIN)
-
-    def _on_hangup(self) -> None:
-        log.warning("SIGHUP: reload is not supported yet; restart streamlb to use a changed configuration")
+        self.fleet.drain(accept_grace + grace + KILL_MARGIN)
+        self.sockets.close()
 
     def _end(self, code: int) -> None:
         if not self._ended.done():
@@ -211,24 +335,8 @@ class Control:
                 log.info("stopped")
             self._ended.set_result(code)
 
-    # --- what a person sees at the start ----------------------------------------------------------------------------
 
-    def _show_entry_points(self) -> None:
-        for name, sock in self._fleet.slots[0].sockets.items():
-            address = parse_address(self._config.entry_points[name].address)
-            address = address._replace(port=sock.getsockname()[1])
-            log.info("entry point %s on %s: %s", name, address, self._routers_of(name))
-
-    def _routers_of(self, name: str) -> str:
-        """`2 HTTP routers, 1 TCP router`."""
-        options = self._config.entry_points[name]
-        is_udp = options.kind == "udp"
-        counts = []
-        for protocol in ("udp",) if is_udp else ("http", "tcp"):
-            routers = self._config.section(protocol).routers.values()
-            joined = sum(1 for router in routers if router.joins(name))
-            if joined:
-                counts.append(f"{joined} {protocol.upper()} router{'' if joined == 1 else 's'}")
-        if options.http.redirections is not None:
-            counts.append(f"HTTP redirected to {options.http.redirections.entry_point.to}")
-        return ", ".join(counts) or "no routers"
+def _sentence(problem: Problem) -> str:
+    """A problem on one line."""
+    where = f"{problem.position}: {problem.path}" if problem.path else f"{problem.position}"
+    return report.clean(f"{where}: {problem.reason}{f' ({problem.suggestion})' if problem.suggestion else ''}")

@@ -29,8 +29,9 @@ CONFIGURE_TIMEOUT = 30.0
 
 
 class Fleet:
-    """All workers of one control process.
+    """All workers of one control process. `equip` it before `start`.
 
+    slots: of the workers there are to be, and until `dismiss` of those too many; `size` is how many there are to be.
     configuration: what a worker is to serve now. on_message: what none of ours waits for (`Ejected` and the like).
     on_start: before a worker is started. on_ready: every worker serves for the first time. on_failed: one ended before
     that. on_empty: after `drain`, the last one has ended; whether it had to be killed.
@@ -38,7 +39,6 @@ class Fleet:
 
     def __init__(
         self,
-        sockets: list[dict[str, socket.socket]],
         *,
         configuration: Callable[[Slot], Configure],
         on_message: Callable[[Slot, Message], None],
@@ -46,19 +46,26 @@ class Fleet:
         on_ready: Callable[[], None],
         on_failed: Callable[[], None],
         on_empty: Callable[[bool], None],
+        memory: Callable[[int], int] = lambda _: -1,
     ) -> None:
+        """memory: for a new worker of that number to count in, as a descriptor."""
         # process
         self._loop = asyncio.get_running_loop()
-        self.slots = [Slot(number, each) for number, each in enumerate(sockets)]
+        self.slots: list[Slot] = []
+        self.size = 0
         self._configuration = configuration
         self._on_message = on_message
         self._on_start = on_start
         self._on_ready = on_ready
         self._on_failed = on_failed
         self._on_empty = on_empty
+        self._memory = memory
         self._numbers = itertools.count(1)
-        self._questions: dict[tuple[int, int], asyncio.Future[bytes | None]] = {}
-        self._awaited: dict[tuple[int, int], asyncio.Future[str]] = {}
+        self._questions: dict[tuple[Slot, int], asyncio.Future[bytes | None]] = {}
+        self._awaited: dict[tuple[Slot, int], asyncio.Future[str]] = {}
+        self._leaving: list[Slot] = []
+        self._held: list[Slot] | None = None
+        self._started = False
         self._serving = False
         self._draining = False
         self._overdue = False
@@ -68,7 +75,16 @@ class Fleet:
         """Whether every worker has served at least once."""
         return self._serving
 
+    def equip(self, sockets: list[dict[str, socket.socket]]) -> None:
+        """There is to be a worker for each of these, on these sockets; `configure` makes it so."""
+        self.size = len(sockets)
+        for number, each in enumerate(sockets):
+            if number == len(self.slots):
+                self.slots.append(Slot(number, each, self._memory(number)))
+            self.slots[number].sockets = each
+
     def start(self) -> None:
+        self._started = True
         for slot in self.slots:
             self._start(slot)
 
@@ -78,23 +94,46 @@ class Fleet:
             slot.tell(message)
 
     async def configure(self) -> list[str]:
-        """Have every worker take over the configuration of now; why some could not, which end and are replaced."""
+        """Have every worker take over the configuration of now, new ones included; why some could not.
+
+        Who ends over it is replaced when this is over, with what is the configuration then.
+        """
         waits = []
-        for slot in self.slots:
-            if slot.pid:
-                configure = self._configuration(slot)
-                wait = self._awaited[slot.number, configure.version] = self._loop.create_future()
-                waits.append((slot, configure.version, wait))
-                slot.tell(configure)
-        if waits:
-            await asyncio.wait([wait for _, _, wait in waits], timeout=CONFIGURE_TIMEOUT)
+        self._held = []
+        try:
+            for slot in self.slots[: self.size] if self._started else ():
+                # One that has died is started with the configuration of that moment.
+                if slot.pid or not slot.was_started:
+                    configure = self._configuration(slot)
+                    wait = self._awaited[slot, configure.version] = self._loop.create_future()
+                    waits.append((slot, configure.version, wait))
+                    if slot.pid:
+                        slot.configure(configure)
+                    else:
+                        self._launch(slot)
+            if waits:
+                await asyncio.wait([wait for _, _, wait in waits], timeout=CONFIGURE_TIMEOUT)
+        finally:
+            held, self._held = self._held, None
+            for slot in held:
+                # Not before the caller has decided what is to be served.
+                self._loop.call_soon(self._start, slot)
         reasons = []
         for slot, version, wait in waits:
-            self._awaited.pop((slot.number, version), None)
+            self._awaited.pop((slot, version), None)
             reason = wait.result() if wait.done() else f"no answer within {CONFIGURE_TIMEOUT:g} s"
             if reason:
                 reasons.append(f"worker {slot.number}: {reason}" if len(self.slots) > 1 else reason)
         return reasons
+
+    def dismiss(self, patience: float) -> None:
+        """Have the workers that are too many finish; who is still there after `patience` seconds is killed."""
+        for slot in self.slots[self.size :]:
+            if slot.pid:
+                self._leaving.append(slot)
+                slot.drain()
+                self._loop.call_later(patience, self._kill_overdue, slot)
+        del self.slots[self.size :]
 
     async def ask(self, what: str, limit: int = 0, timeout: float = ANSWER_TIMEOUT) -> dict[int, bytes]:
         """What the workers say to a question (see `Ask`), by number; who does not answer in time is left out."""
@@ -102,27 +141,32 @@ class Fleet:
         for slot in self.slots:
             if slot.ready:
                 number = next(self._numbers)
-                waits[slot.number, number] = self._loop.create_future()
+                waits[slot, number] = self._loop.create_future()
                 slot.tell(Ask(number, what, limit))
         self._questions.update(waits)
         if waits:
             await asyncio.wait(waits.values(), timeout=timeout)
         for key in waits:
             self._questions.pop(key, None)
-        done = {key[0]: wait.result() for key, wait in waits.items() if wait.done()}
+        done = {key[0].number: wait.result() for key, wait in waits.items() if wait.done()}
         return {worker: answer for worker, answer in done.items() if answer is not None}
 
     # --- one worker ------------------------------------------------------------------------------------------------
 
     def _start(self, slot: Slot) -> None:
-        if self._draining:
-            return
+        if self._held is not None:
+            self._held.append(slot)
+        elif not self._draining and slot in self.slots and not slot.pid:
+            self._launch(slot)
+
+    def _launch(self, slot: Slot) -> None:
         self._on_start(slot)
         configure = self._configuration(slot)
         try:
             slot.start(self._loop, configure, self._on_word)
         except OSError as error:
             log.error("worker %d cannot be started: %s", slot.number, error.strerror)
+            self._give_up(slot, f"it cannot be started: {error.strerror}")
             self._replace(slot)
 
     def _on_word(self, slot: Slot, message: Message) -> None:
@@ -139,20 +183,20 @@ class Fleet:
             log.error("worker %d cannot serve the configuration: %s", slot.number, message.reason)
             self._take_over(slot, message.version, message.reason)
         elif isinstance(message, Told):
-            question = self._questions.pop((slot.number, message.number), None)
+            question = self._questions.pop((slot, message.number), None)
             if question is not None and not question.done():
                 question.set_result(message.body)
         else:
             self._on_message(slot, message)
 
     def _take_over(self, slot: Slot, version: int, reason: str) -> None:
-        wait = self._awaited.pop((slot.number, version), None)
+        wait = self._awaited.pop((slot, version), None)
         if wait is not None and not wait.done():
             wait.set_result(reason)
 
     def on_child(self) -> None:
         """SIGCHLD: some worker has ended, or several."""
-        for slot in self.slots:
+        for slot in [*self.slots, *self._leaving]:
             pid = slot.pid
             code = slot.take_exit()
             if code is not None:
@@ -160,16 +204,13 @@ class Fleet:
 
     def _on_exit(self, slot: Slot, pid: int, code: int) -> None:
         how = describe_exit(code)
-        for (number, _), wait in [*self._awaited.items()]:
-            if number == slot.number and not wait.done():
-                wait.set_result(f"it {how}")
-        for (number, _), question in [*self._questions.items()]:
-            if number == slot.number and not question.done():
-                question.set_result(None)
-        if self._draining:
+        self._give_up(slot, f"it {how}")
+        if self._draining or slot in self._leaving:
             if code:
                 log.warning("worker %d (pid %d) %s while stopping", slot.number, pid, how)
-            if not self._is_alive:
+            if slot in self._leaving:
+                self._leaving.remove(slot)
+            if self._draining and not self._is_alive:
                 self._on_empty(self._overdue)
         elif not self._serving:
             log.error("worker %d (pid %d) %s before it was ready", slot.number, pid, how)
@@ -177,6 +218,15 @@ class Fleet:
         else:
             log.error("worker %d (pid %d) %s; starting another", slot.number, pid, how)
             self._replace(slot)
+
+    def _give_up(self, slot: Slot, reason: str) -> None:
+        """Nothing is to be heard from this worker any more."""
+        for (asked, _), wait in [*self._awaited.items()]:
+            if asked is slot and not wait.done():
+                wait.set_result(reason)
+        for (asked, _), question in [*self._questions.items()]:
+            if asked is slot and not question.done():
+                question.set_result(None)
 
     def _replace(self, slot: Slot) -> None:
         delay = slot.restarts.died(self._loop.time())
@@ -188,29 +238,30 @@ class Fleet:
 
     @property
     def _is_alive(self) -> bool:
-        return any(slot.pid for slot in self.slots)
+        return any(slot.pid for slot in [*self.slots, *self._leaving])
 
     def drain(self, patience: float) -> None:
         """Have the workers accept no more and finish; who is still there after `patience` seconds is killed."""
         self._draining = True
         for slot in self.slots:
             slot.drain()
-            slot.close_sockets()
         if not self._is_alive:
             self._on_empty(False)
         self._loop.call_later(patience, self._on_overdue)
 
     def _on_overdue(self) -> None:
-        for slot in self.slots:
-            if slot.pid:
-                self._overdue = True
-                log.error("worker %d (pid %d) does not end; killing it", slot.number, slot.pid)
-                slot.kill()
+        for slot in [*self.slots, *self._leaving]:
+            self._overdue = self._overdue or bool(slot.pid)
+            self._kill_overdue(slot)
+
+    def _kill_overdue(self, slot: Slot) -> None:
+        if slot.pid:
+            log.error("worker %d (pid %d) does not end; killing it", slot.number, slot.pid)
+            slot.kill()
 
     def end(self) -> None:
-        """End every worker at once and let go of the sockets."""
+        """End every worker at once."""
         self._draining = True
-        for slot in self.slots:
-            slot.close_sockets()
+        for slot in [*self.slots, *self._leaving]:
             slot.kill()
             slot.wait()

@@ -72,12 +72,26 @@ class Renewal:
         self._told: set[str] = set()
         self._warned: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Look every `INTERVAL` seconds from now on, if there is anything to look at."""
+        self._loop = loop
         self.warn()
         if self._stamps:
             self._timer = loop.call_later(INTERVAL, self._on_time, loop)
+
+    def load(self, config: Config, sources: dict[Path, str]) -> None:
+        """Keep this configuration up to date from now on, which has just been read from its files."""
+        self._config = config
+        self._sources = sources
+        # What has changed since they were read is seen by the next look.
+        self._stamps = dict.fromkeys(sources.values(), UNSEEN)
+        self._changed.clear()
+        self._told.clear()
+        if self._loop is not None:
+            self.stop()
+            self.start(self._loop)
 
     def stop(self) -> None:
         if self._timer is not None:

@@ -60,15 +60,33 @@ class Resolving:
         self.known: dict[str, list[str]] = {}
         self.lost: set[str] = set()
         self._task: asyncio.Task[None] | None = None
+        self._is_on = False
 
     def start(self) -> None:
         """Begin, if there is anything to look up."""
+        self._is_on = True
         if self._names:
             self._task = spawn(self._run(), "lookups of the servers' names")
 
     def stop(self) -> None:
+        self._is_on = False
         if self._task is not None:
             self._task.cancel()
+
+    def load(self, config: Config) -> None:
+        """Look up the names of this configuration from now on. What is known of those that stay is kept."""
+        is_on = self._is_on
+        self.stop()
+        self._config = config
+        self._names = names_of(config)
+        self.known = {name: self.known[name] for name in self._names if name in self.known}
+        self.lost.intersection_update(self._names)
+        if is_on:
+            self.start()
+
+    def resolve(self, config: Config) -> Config:
+        """A configuration with a server for each address that is known now."""
+        return resolved(config, self.known) if self.known else config
 
     async def _run(self) -> None:
         while True:

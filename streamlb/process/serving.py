@@ -8,6 +8,7 @@ Specified in docs/architecture.md.
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 from streamlb.net.address import BACKLOG
@@ -20,29 +21,43 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from streamlb.config.static import EntryPoint
-    from streamlb.runtime.snapshot import World
+    from streamlb.observe.books import Books
+    from streamlb.runtime.snapshot import EntryPointTable, World
 
 ABORT_TIMEOUT = 1.0
 """Seconds that aborted conversations get to leave the loop."""
 
 
 class Serving:
-    """An open entry point, until it is drained. `accept_grace`, `grace`: seconds, see `LifeCycle`."""
+    """An open entry point under one set of options, until it is drained or somebody goes on in its place.
+
+    identity: of its socket, the same for all descriptors of it. accept_grace, grace: seconds, see `LifeCycle`.
+    stop: accept no more and let go of the socket. leave_down: a server has gone down; take from it what can be taken.
+    """
 
     def __init__(
-        self, name: str, live: Live, options: EntryPoint, stop: Callable[[], None], *, is_udp: bool = False
+        self, table: EntryPointTable, live: Live, sock: socket.socket, stop: Callable[[], object] = lambda: None
     ) -> None:
         # process
-        self.name = name
+        self.name = table.name
         self.live = live
-        self.accept_grace = options.transport.life_cycle.request_accept_grace_timeout
-        self.grace = options.transport.life_cycle.grace_time_out
+        self.sock = sock
+        self.identity = identity(sock)
+        self.accept_grace = table.options.transport.life_cycle.request_accept_grace_timeout
+        self.grace = table.options.transport.life_cycle.grace_time_out
+        self.is_udp = table.options.kind == "udp"
         self.stop = stop
-        """Accept no more and let go of the listening socket."""
         self.leave_down: Callable[[], None] = lambda: None
-        """A server has gone down: take away from it what can be taken away."""
-        self._is_udp = is_udp
+        self._options = table.options
+        self._has_door = needs_door(table)
+
+    def suits(self, table: EntryPointTable) -> bool:
+        """Whether it can serve this as it is. UDP takes its options over as it goes."""
+        if self.is_udp:
+            life_cycle = table.options.transport.life_cycle
+            self.accept_grace, self.grace = life_cycle.request_accept_grace_timeout, life_cycle.grace_time_out
+            return True
+        return self._has_door == needs_door(table) and self._options == table.options
 
     async def drain(self, *, free_port: bool = False) -> int:
         """Accept for `accept_grace` seconds more, then wait until everything in flight has ended, at most `grace`
@@ -52,28 +67,48 @@ class Serving:
         """
         if self.accept_grace and not free_port:
             await asyncio.sleep(self.accept_grace)
+        return await self.finish(0.0 if free_port and self.is_udp else self.grace)
+
+    async def finish(self, grace: float) -> int:
+        """Accept no more, and wait at most so many seconds for what is in flight; how much of it did not end."""
         self.stop()
         self.live.drain()
-        await self.live.wait_empty(0.0 if free_port and self._is_udp else self.grace)
+        await self.live.wait_empty(grace)
         cut = len(self.live)
         self.live.abort()
         await self.live.wait_empty(ABORT_TIMEOUT)
         return cut
 
 
-async def serve(world: World, name: str, sock: socket.socket) -> Serving:
-    """Open the entry point `name` on `sock`, which it owns from now on."""
+def needs_door(table: EntryPointTable) -> bool:
+    """Whether connections must be looked at before HTTP gets them."""
+    options = table.options
+    return bool(table.tcp or table.speaks_tls or options.proxy_protocol or options.transport.max_connections)
+
+
+def identity(sock: socket.socket) -> int:
+    """What all descriptors of one socket have in common, in all processes."""
+    return os.fstat(sock.fileno()).st_ino
+
+
+async def serve(
+    world: World, name: str, sock: socket.socket, live: Live | None = None, books: Books | None = None
+) -> Serving:
+    """Open the entry point `name` on `sock`, which it owns from now on.
+
+    live: what its predecessor on this socket has in flight, which counts as its own. books: where all is written down.
+    """
     loop = asyncio.get_running_loop()
     table = world.runtime.entry_points[name]
-    options = table.options
-    live = Live()
-    if options.kind == "udp":
-        entry = UdpEntry(world, name, loop, live, sock)
+    live = Live() if live is None else live
+    live.on_left = None
+    if table.options.kind == "udp":
+        entry = UdpEntry(world, name, loop, live, sock, books)
         # Answers leave through the same socket, so it stays until the last flow has ended.
-        serving = Serving(name, live, options, lambda: None, is_udp=True)
+        serving = Serving(table, live, sock)
         serving.leave_down = entry.leave_down
         return serving
-    if table.tcp or table.speaks_tls or options.proxy_protocol or options.transport.max_connections:
-        return Serving(name, live, options, Door(world, name, loop, live, sock).stop)
-    server = await loop.create_server(HttpEntry(world, name, loop, live), sock=sock, backlog=BACKLOG)
-    return Serving(name, live, options, server.close)
+    if needs_door(table):
+        return Serving(table, live, sock, Door(world, name, loop, live, sock, books).stop)
+    server = await loop.create_server(HttpEntry(world, name, loop, live, books), sock=sock, backlog=BACKLOG)
+    return Serving(table, live, sock, server.close)

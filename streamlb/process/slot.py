@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlb
-from streamlb.process.channel import Channel, Configure, Drain, Listen
+from streamlb.observe.cells import Cells
+from streamlb.process.channel import Channel, Configure, Drain, Listen, Memory
+from streamlb.process.renewal import wall_clock
 from streamlb.process.restart import Restarts
 
 if TYPE_CHECKING:
@@ -38,15 +40,22 @@ would ask the kernel for that memory and give it back with every read, which cos
 
 
 class Slot:
-    """One worker's place. `pid` is 0 while nobody serves it; `ready`: its worker serves the configuration."""
+    """One worker's place. `pid` is 0 while nobody serves it; `ready`: its worker serves the configuration.
 
-    def __init__(self, number: int, sockets: dict[str, socket.socket]) -> None:
+    sockets: what its worker is to listen on, by entry point; they belong to `Sockets`.
+    was_started: whether there was ever a worker. memory: the descriptor of what its workers count in, -1 for none.
+    """
+
+    def __init__(self, number: int, sockets: dict[str, socket.socket], memory: int = -1) -> None:
         # process
         self.number = number
         self.sockets = sockets
         self.restarts = Restarts()
+        self.was_started = False
+        self._memory = memory
         # worker
         self.ready = False
+        self._given: dict[str, socket.socket] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
 
@@ -58,6 +67,7 @@ class Slot:
         self, loop: asyncio.AbstractEventLoop, configure: Configure, on_message: Callable[[Slot, Message], None]
     ) -> None:
         """Start a worker on the sockets. Raises OSError when there is no process to be had."""
+        self.was_started = True
         channel, theirs = Channel.pair()
         command = [sys.executable, "-P", "-m", "streamlb.process.worker", str(theirs.fileno())]
         self.restarts.started(loop.time())
@@ -74,14 +84,23 @@ class Slot:
         self._channel = channel
         # The end of the channel tells nothing new: the end of the process does (`take_exit`).
         channel.start(loop, lambda message, _descriptors: on_message(self, message), lambda: None)
-        for name, sock in self.sockets.items():
-            channel.send(Listen(name), [sock.fileno()])
-        channel.send(configure)
+        self._given = {}
+        if self._memory >= 0:
+            self.tell(Memory(wall_clock()), [self._memory])
+        self.configure(configure)
 
-    def tell(self, message: Message) -> None:
+    def configure(self, configure: Configure) -> None:
+        """Have the worker, if there is one, serve this on the sockets of now."""
+        for name, sock in self.sockets.items():
+            if self._given.get(name) is not sock:
+                self.tell(Listen(name), [sock.fileno()])
+        self._given = dict(self.sockets)
+        self.tell(configure)
+
+    def tell(self, message: Message, descriptors: list[int] | None = None) -> None:
         """Send a message to the worker, if there is one."""
         if self._channel is not None:
-            self._channel.send(message)
+            self._channel.send(message, descriptors)
 
     def drain(self) -> None:
         """Have the worker finish and end."""
@@ -107,12 +126,10 @@ class Slot:
             assert self._channel is not None
             self._channel.close()
             self._channel = None
+            if self._memory >= 0:
+                # What it had open is closed, by the kernel.
+                Cells(self._memory).settle()
         return code
-
-    def close_sockets(self) -> None:
-        for sock in self.sockets.values():
-            sock.close()
-        self.sockets.clear()
 
 
 def describe_exit(code: int) -> str:

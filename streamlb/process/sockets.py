@@ -1,41 +1,136 @@
-"""The listening sockets of all worker slots.
+"""The listening sockets of all workers, by address: bound before anybody is told to use them, kept while they are used.
 
-What lives here: `bind_all`. What must not: options of a single socket (`net/address.py`).
-Called by `process/control.py` before any worker starts, so that whatever is wrong with an address is known at once.
-SO_REUSEPORT (socket(7)) gives each worker a queue of its own; the kernel spreads connections over them.
+What lives here: `Sockets`, and `Plan`, the sockets of one configuration. What must not: options of a single socket
+(`net/address.py`). Called by `process/control.py`, so that whatever is wrong with an address is known before anything
+has changed. SO_REUSEPORT (socket(7)) gives each worker a queue of its own; the kernel spreads connections over them.
 """
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
-from streamlb.net.address import bind, parse_address
+from streamlb.errors import StartError
+from streamlb.net.address import Address, bind, parse_address
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Iterable
 
     from streamlb.config.model import Config
 
+    Key = tuple[str, Address]
+    """An address; where the system chooses the port, of one entry point."""
+    Group = list[socket.socket]
+    """The sockets of an address, by worker."""
 
-def bind_all(config: Config, workers: int) -> list[dict[str, socket.socket]]:
-    """For each worker a socket per entry point. Raises StartError, with nothing left bound."""
-    slots: list[dict[str, socket.socket]] = [{} for _ in range(workers)]
-    try:
+
+class Sockets:
+    """All listening sockets of this process. It owns them; who stops listening for good calls `close`."""
+
+    def __init__(self, inherited: dict[str, list[socket.socket]] | None = None) -> None:
+        """inherited: sockets that listen already, by name of entry point or by address; each is used once."""
+        # process
+        self.inherited = inherited or {}
+        self.groups: dict[Key, Group] = {}
+
+    def plan(self, config: Config, workers: int) -> Plan:
+        """The sockets for a configuration. Raises StartError, with everything as it was before."""
+        wanted: dict[str, Key] = {}
         for name, entry_point in config.entry_points.items():
             address = parse_address(entry_point.address)
-            # With SO_REUSEPORT we would share the port unnoticed with another streamlb of the same user: this socket
-            # does not share, so it finds out. With one worker it is the one that stays.
-            alone = bind(address, name=name)
-            if workers == 1:
-                slots[0][name] = alone
-                continue
-            chosen = address._replace(port=alone.getsockname()[1])
-            alone.close()
-            for slot in slots:
-                slot[name] = bind(chosen, name=name, reuse_port=True)
-    except BaseException:
-        for slot in slots:
-            for sock in slot.values():
-                sock.close()
-        raise
-    return slots
+            wanted[name] = ("" if address.port else name, address)
+        plan = Plan(self, workers)
+        leaving = [sock for key, group in self.groups.items() if key not in wanted.values() for sock in group]
+        try:
+            for name, key in wanted.items():
+                plan.add(name, key, leaving)
+        except BaseException:
+            plan.abandon()
+            raise
+        return plan
+
+    def close(self) -> None:
+        for group in self.groups.values():
+            _close(group)
+        self.groups.clear()
+
+
+class Plan:
+    """What a configuration listens on; in the end it is either `commit`ted or `abandon`ed.
+
+    slots: for each worker, a socket per entry point.
+    """
+
+    def __init__(self, sockets: Sockets, workers: int) -> None:
+        # take-over
+        self.slots: list[dict[str, socket.socket]] = [{} for _ in range(workers)]
+        self._sockets = sockets
+        self._workers = workers
+        self._groups: dict[Key, Group] = {}
+        self._fresh: list[socket.socket] = []
+
+    def add(self, name: str, key: Key, leaving: Iterable[socket.socket]) -> None:
+        """Find or make the sockets of an entry point. `leaving`: those of ours that this plan does not need."""
+        known = [] if key in self._groups else self._sockets.groups.get(key, [])[: self._workers]
+        group = list(known) or self._inherited(name, key) or [self._first(name, key[1], leaving)]
+        self._groups[key] = group
+        if len(group) < self._workers:
+            self._multiply(name, key[1], group)
+        for slot, sock in zip(self.slots, group, strict=False):
+            slot[name] = sock
+
+    def commit(self) -> None:
+        """These are the sockets from now on; those that are not among them are closed."""
+        used = {id(sock) for group in self._groups.values() for sock in group}
+        for group in self._sockets.groups.values():
+            _close(sock for sock in group if id(sock) not in used)
+        self._sockets.groups = self._groups
+
+    def abandon(self) -> None:
+        """All stays as it was."""
+        _close(self._fresh)
+
+    # --- making sockets --------------------------------------------------------------------------------------------
+
+    def _inherited(self, name: str, key: Key) -> Group:
+        for known in (name, str(key[1])):
+            if known in self._sockets.inherited:
+                group = self._sockets.inherited.pop(known)
+                # Nobody would accept what the kernel gives to the rest.
+                _close(group[self._workers :])
+                return group[: self._workers]
+        return []
+
+    def _first(self, name: str, address: Address, leaving: Iterable[socket.socket]) -> socket.socket:
+        """The first socket of an address; it does not share, so it finds out whether somebody else listens there."""
+        try:
+            sock = bind(address, name=name)
+        except StartError:
+            # Perhaps it is only ourselves, under a wider or a narrower address that is about to go.
+            kind = socket.SOCK_DGRAM if address.kind == "udp" else socket.SOCK_STREAM
+            ours = [each for each in leaving if each.type == kind and each.getsockname()[1] == address.port]
+            if not ours:
+                raise
+            _let_share(ours)
+            sock = bind(address, name=name, reuse_port=True)
+        self._fresh.append(sock)
+        return sock
+
+    def _multiply(self, name: str, address: Address, group: Group) -> None:
+        """As many sockets as there are workers. Who has bound alone may let those of the same user join afterwards."""
+        _let_share(group)
+        chosen = address._replace(port=group[0].getsockname()[1])
+        while len(group) < self._workers:
+            sock = bind(chosen, name=name, reuse_port=True)
+            self._fresh.append(sock)
+            group.append(sock)
+
+
+def _let_share(group: Iterable[socket.socket]) -> None:
+    for sock in group:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
+def _close(group: Iterable[socket.socket]) -> None:
+    for sock in group:
+        sock.close()

@@ -18,8 +18,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from streamlb.health.verdicts import Verdicts
-from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
+from streamlb.observe.books import Books
+from streamlb.observe.cells import VERSION, Cells
 from streamlb.observe.throttle import Throttle, often
 from streamlb.process.channel import (
     Ask,
@@ -31,10 +32,11 @@ from streamlb.process.channel import (
     Failed,
     Health,
     Listen,
+    Memory,
     Ready,
     Told,
 )
-from streamlb.process.serving import Serving, serve
+from streamlb.process.entries import Entries
 from streamlb.proxy import tcp_dialling
 from streamlb.proxy.pool import prepare, retire
 from streamlb.runtime.build import build
@@ -43,6 +45,7 @@ from streamlb.runtime.snapshot import World
 
 if TYPE_CHECKING:
     from streamlb.process.channel import Message
+    from streamlb.runtime.snapshot import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +71,8 @@ class Worker:
         self._registry = Registry()
         self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)), self._on_server_down)
         self._world: World | None = None
-        self._sockets: dict[str, socket.socket] = {}
-        self._serving: dict[str, Serving] = {}
+        self._entries = Entries()
+        self._books: Books | None = None
         self._throttle = Throttle(LOG_INTERVAL)
 
     async def run(self) -> int:
@@ -96,7 +99,12 @@ class Worker:
     def _on_message(self, message: Message, descriptors: list[int]) -> None:
         if isinstance(message, Listen):
             [descriptor] = descriptors
-            self._sockets[message.entry_point] = socket.socket(fileno=descriptor)
+            self._entries.offer(message.entry_point, socket.socket(fileno=descriptor))
+        elif isinstance(message, Memory):
+            [descriptor] = descriptors
+            self._books = Books(Cells(descriptor))
+            self._books.cells.begin(message.now)
+            os.close(descriptor)
         elif isinstance(message, Health):
             # At once, whatever the inbox waits for: the next pick must know.
             self._verdicts.apply(message.server, message.up)
@@ -114,18 +122,16 @@ class Worker:
     # --- serving -------------------------------------------------------------------------------------------------
 
     async def _configure(self, told: Configure) -> bool:
-        """Build the world, open the entry points, say so."""
+        """Build the world, open the entry points, say so; whether there is anything to go on with."""
+        try:
+            runtime = self._build(told)
+        except Exception as error:
+            self._fail(told, error)
+            # Nothing has changed: what was served before still is.
+            return self._world is not None
         options = told.config.log
         programme_log.configure(options.level, options.format, worker=told.worker if told.workers > 1 else None)
         try:
-            runtime = build(
-                told.config,
-                self._registry,
-                worker=told.worker,
-                workers=told.workers,
-                version=told.version,
-                random=random.random,
-            )
             self._verdicts.adopt(runtime)
             if self._world is None:
                 self._world = World(runtime)
@@ -134,13 +140,12 @@ class Worker:
                 retire(self._registry.retired)
                 if self._registry.parked:
                     self._on_server_down()
-            prepare(told.config)
-            tcp_dialling.prepare(runtime)
-            for name in [name for name in self._sockets if name in runtime.entry_points]:
-                self._serving[name] = await serve(self._world, name, self._sockets.pop(name))
+            books = self._books = self._books or Books()
+            books.adopt(told.config)
+            books.cells.values[VERSION] = float(told.version)
+            await self._entries.change(self._world, books)
         except Exception as error:
-            log.exception("the configuration cannot be served")
-            self._channel.send(Failed(told.version, str(error)))
+            self._fail(told, error)
             self._channel.finish(LAST_WORD_TIMEOUT)
             return False
         # What lives as long as the process need not be looked at by the collector again and again, and what a
@@ -152,15 +157,30 @@ class Worker:
         self._channel.send(Ready(told.version))
         return True
 
+    def _build(self, told: Configure) -> Runtime:
+        prepare(told.config)
+        runtime = build(
+            told.config,
+            self._registry,
+            worker=told.worker,
+            workers=told.workers,
+            version=told.version,
+            random=random.random,
+        )
+        tcp_dialling.prepare(runtime)
+        return runtime
+
+    def _fail(self, told: Configure, error: Exception) -> None:
+        log.exception("the configuration cannot be served")
+        self._channel.send(Failed(told.version, str(error)))
+
     def _on_server_down(self) -> None:
-        for serving in self._serving.values():
-            serving.leave_down()
+        self._entries.leave_down()
 
     async def _drain(self, *, free_port: bool = False) -> None:
         if self._world is not None:
             self._world.terminating = True
-        drains = [spawn(each.drain(free_port=free_port), f"drain of {each.name}") for each in self._serving.values()]
-        cut = sum(await asyncio.gather(*drains))
+        cut = await self._entries.drain(free_port=free_port)
         if cut:
             what = "conversation was" if cut == 1 else "conversations were"
             log.warning("%d %s cut off at the end of the grace time", cut, what)

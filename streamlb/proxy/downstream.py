@@ -22,6 +22,7 @@ from streamlb.proxy.forwarder import Forwarder
 from streamlb.proxy.heads import HeadReader
 from streamlb.proxy.introducing import endpoint_of
 from streamlb.proxy.ledger import tls_facts
+from streamlb.proxy.live import LAST_CALL
 from streamlb.proxy.pump import reset_on_close
 from streamlb.wire.body import Body, BodyError
 from streamlb.wire.http1 import MAX_REQUEST_LINE, find_flaw
@@ -314,10 +315,13 @@ class Downstream(asyncio.Protocol):
         """The answer is written; go on with the next request, or end."""
         self.busy = False
         self.upstream_full = False
-        if not keep or self.entry.live.draining:
+        if not keep:
             self._end()
             return
         self.due_at = self.entry.clock.after(self.entry.idle_timeout)
+        if self.entry.live.draining:
+            # Its answer had begun before, without a word of that: the next request may be on its way.
+            self.drain()
         if self._reading_paused:
             self._update_reading()
         if (self._inbox or self.eof) and not self._looping:
@@ -414,8 +418,9 @@ class Downstream(asyncio.Protocol):
             self.transport.close()
 
     def drain(self) -> None:
+        """Who has a request under way, or sends one yet, is answered `Connection: close`."""
         if not self.busy and not self.ending:
-            self._end()
+            self.due_at = min(self.due_at, self.entry.clock.after(LAST_CALL))
 
     def abort(self) -> None:
         if self.entry.live.draining:

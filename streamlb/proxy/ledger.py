@@ -66,6 +66,7 @@ class HttpLedger:
         self.cells = books.cells
         self._values = books.cells.values
         self._below: dict[TlsFacts, HttpLedger] = {}
+        self._connections = books.cells.block("connections", (name, "TCP"), 2)
         books.add(self)
         # snapshot
         self._blocks: dict[Key, Block] = {}
@@ -76,7 +77,6 @@ class HttpLedger:
         self._first = bounds[0] if bounds else float("inf")
         self._sums = len(bounds) + 1
         self._blocks = {}
-        self._connections = self.cells.block("connections", (self._name, "TCP"), 2)
 
     def over_tls(self, tls: TlsFacts) -> HttpLedger:
         """The ledger of connections that are secured like this; there are few ways."""

@@ -7,17 +7,22 @@ What must not: protocol knowledge. Used by `proxy/tcp.py`, `udp.py`, `http.py`, 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+LAST_CALL: Final = 0.75
+"""Seconds that a client gets, once the end is near, to say what it may have been about to say: a connection that is
+closed while a request is on its way looks to the client as if it had failed."""
 
 
 class Conversation(Protocol):
     """A client's connection, or all flows of a UDP listener."""
 
     def drain(self) -> None:
-        """Finish what is in flight and end; an idle one ends at once. May be called more than once."""
+        """Finish what is in flight and end; an idle one has `LAST_CALL`. May be called more than once."""
 
     def abort(self) -> None:
         """End now."""

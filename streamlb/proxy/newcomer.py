@@ -20,6 +20,7 @@ from streamlb.net.secure import SecureSocket
 from streamlb.net.tls import client_reason
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.contexts import UNRECOGNIZED_NAME, Unserved
+from streamlb.proxy.live import LAST_CALL
 from streamlb.routing.router import Route
 from streamlb.runtime.secure import options_named_by
 from streamlb.wire.clienthello import MAX_CLIENT_HELLO, ClientHello
@@ -289,8 +290,9 @@ class Newcomer:
     # --- as one of the live conversations ---------------------------------------------------------------------
 
     def drain(self) -> None:
-        """It has not begun, so it will not."""
-        self.abort()
+        """What has been accepted may still say what it wants, if it is quick."""
+        self._ends_at = min(self._ends_at, self._door.clock.after(LAST_CALL))
+        self.due_at = min(self.due_at, self._ends_at)
 
     def on_bug(self) -> None:
         self.abort()

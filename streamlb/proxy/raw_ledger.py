@@ -88,10 +88,6 @@ class TcpLedger(_RawLedger):
         self._seen: dict[TcpConversation, tuple[int, int]] = {}
         self._looks = False
 
-    def renew(self) -> None:
-        super().renew()
-        self._connections = self.cells.block("connections", (self._name, "TCP"), 2)
-
     def opened(self) -> None:
         """A connection has come in."""
         self.values[self._connections.at] += 1.0
@@ -148,10 +144,6 @@ class UdpLedger(_RawLedger):
     def __init__(self, books: Books, world: World, name: str) -> None:
         super().__init__(books, world, name, "udp")
         self._connections = self.cells.block("connections", (name, "UDP"), 2)
-
-    def renew(self) -> None:
-        super().renew()
-        self._connections = self.cells.block("connections", (self._name, "UDP"), 2)
 
     def led(self, flow: UdpFlow, route: Route, server: Server) -> None:
         """A flow goes to a server from now on."""

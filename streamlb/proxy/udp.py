@@ -48,6 +48,7 @@ class UdpEntry:
     __slots__ = (
         "_door",
         "_draining",
+        "_is_left",
         "_is_over",
         "_is_pressed",
         "_ledger",
@@ -95,7 +96,7 @@ class UdpEntry:
         self._mirrors = upstream.mirrors
         self.counters = upstream.counters
         self._timer: asyncio.TimerHandle | None = None
-        self._draining = self._is_over = False
+        self._draining = self._is_left = self._is_over = False
         self._is_pressed = False
         self._poller = poller_of(loop)
         self._poller.add(sock.fileno(), READABLE, self._on_clients)
@@ -119,12 +120,18 @@ class UdpEntry:
             self._end(flow, records.CUT)
         self._end_if_drained()
 
+    def stop_reading(self) -> None:
+        """Leave what clients send to somebody else on the same socket; the answers of our flows still leave by it."""
+        if not (self._is_left or self._is_over):
+            self._is_left = True
+            self._poller.remove(self.sock.fileno())
+
     def _end_if_drained(self) -> None:
         if not self._draining or self._table.flows or self._is_over:
             return
+        self.stop_reading()
         self._is_over = True
         self._stop_timer()
-        self._poller.remove(self.sock.fileno())
         self.sock.close()
         self._live.discard(self)
 

@@ -104,6 +104,6 @@ def _named(tls: RouterTls) -> RouterTls:
 
 def _override(router: model.Router, service: model.Service | None) -> Override | None:
     """What is said about timeouts above the load balancers; a router wins over the service it names."""
-    theirs = service.timeouts if service is not None else None
-    said = [timeouts for timeouts in (theirs, router.timeouts) if timeouts is not None]
+    above = service.timeouts if service is not None else None
+    said = [timeouts for timeouts in (above, router.timeouts) if timeouts is not None]
     return Override(*said) if said else None

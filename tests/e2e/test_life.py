@@ -231,7 +231,7 @@ def test_a_closed_terminal_or_a_reload_ends_nothing() -> None:
     with recording() as origin, running_streamlb(config(port, origin.port)) as proxy:
         proxy.signal(signal.SIGHUP)
         os.kill(proxy.workers()[0], signal.SIGHUP)
-        proxy.wait_for("reload is not supported yet")
+        proxy.wait_for("SIGHUP: the configuration is as before")
         assert http_get(port).status == 200
         assert proxy.stop() == 0
 

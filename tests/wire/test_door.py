@@ -147,7 +147,7 @@ async def test_the_oldest_make_room() -> None:
 
 
 @on_both_loops
-async def test_a_drain_waits_for_nobody_who_has_not_begun() -> None:
+async def test_a_drain_does_not_wait_long_for_who_has_not_begun() -> None:
     async with opened(config({}, {"db": ("HostSNI(`*`)", 1, THROUGH)})) as door:
         peer = await door.connect(client_hello()[:50])
         await until_async(lambda: door.live == 1)

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from streamlb.proxy import downstream, forwarder
+from streamlb.proxy.live import LAST_CALL
 from tests.support.engine import beside, full_backlog, http_engine, off_loop, patience
 from tests.support.http import After, Client, Recorded, Step, ok, parse_replies, raw_http, recording
 from tests.support.loops import no_descriptor_leak, on_both_loops
@@ -231,19 +232,36 @@ async def test_a_flood_of_empty_lines_costs_little() -> None:
 async def test_draining() -> None:
     with recording([0.3, ok(b"last")]) as origin:
         async with no_descriptor_leak(), http_engine(origin.port) as engine:
-            idle, busy, half = (socket.create_connection(("127.0.0.1", engine.port), 10) for _ in range(3))
-            half.sendall(b"GET / HT")
+            idle, busy, half, late = (socket.create_connection(("127.0.0.1", engine.port), 10) for _ in range(4))
+            half.sendall(GET[:9])
             busy.sendall(GET)
-            await until_async(lambda: origin.requests and len(engine.live) == 3)
+            await until_async(lambda: origin.requests and len(engine.live) == 4)
             engine.live.drain()
+            late.sendall(GET)
+            half.sendall(GET[9:])
+            for sock in (busy, late, half):
+                (reply,) = parse_replies((await off_loop(until_closed, sock))[0])
+                assert (reply.body, reply.values("connection")) == (b"last", [b"close"])
             received, seconds = await off_loop(until_closed, idle)
             assert received == b""
-            assert seconds < 0.2
-            assert (await off_loop(until_closed, half))[0] == b""
-            (reply,) = parse_replies((await off_loop(until_closed, busy))[0])
-            assert (reply.body, reply.values("connection")) == (b"last", [b"close"])
-            for sock in (idle, busy, half):
+            assert seconds < LAST_CALL + 1
+            for sock in (idle, busy, half, late):
                 sock.close()
+            assert await engine.live.wait_empty(3)
+
+
+@on_both_loops
+async def test_who_was_not_told_of_the_end_may_ask_once_more() -> None:
+    slow = [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfi", 0.3, b"ne"]
+    with recording(ok(b"last"), slow) as origin:
+        async with no_descriptor_leak(), http_engine(origin.port) as engine:
+            with Client(engine.port) as client:
+                client.sock.sendall(GET)
+                await until_async(lambda: origin.requests)
+                await off_loop(client.sock.recv, 1, socket.MSG_PEEK)
+                engine.live.drain()
+                assert (await off_loop(client.reply)).values("connection") == []
+                assert (await off_loop(client.request)).values("connection") == [b"close"]
             assert await engine.live.wait_empty(3)
 
 
