@@ -21,6 +21,7 @@ HAPROXY = """\
 global
     nbthread 1
     maxconn 4000
+    {log}
 defaults
     mode {mode}
     timeout connect 5s
@@ -28,7 +29,7 @@ defaults
     timeout server 60s
     {options}
 frontend in
-    bind 127.0.0.1:{port}{secure}
+    bind 127.0.0.1:{port}{secure}{capture}
     default_backend origin
 backend origin
     server one 127.0.0.1:{origin}
@@ -37,6 +38,16 @@ HAPROXY_OPTIONS = {
     "http": ("http-reuse always", "option forwardfor"),
     "tcp": ("option splice-auto",),
 }
+HAPROXY_LOG = (
+    "log global",
+    """log-format '{"StartUTC":"%T","Duration":%Ta,"OriginDuration":%Tr,"entryPointName":"%ft","RouterName":"%f",\
+"ServiceName":"%b","ServiceURL":"http://%si:%sp","ServiceAddr":"%si:%sp","ClientAddr":"%ci:%cp","ClientHost":"%ci",\
+"ClientPort":"%cp","RequestAddr":"%[capture.req.hdr(0)]","RequestMethod":"%HM","RequestPath":"%HU",\
+"RequestProtocol":"%HV","RequestContentSize":%U,"RequestCount":%rt,"DownstreamStatus":%ST,\
+"DownstreamContentSize":%B,"RetryAttempts":%rc,"RouteReason":"%ts"}'""".replace("\\\n", ""),
+)
+"""To stdout, which is a file: what HAProxy writes there costs it less than a datagram to a syslog daemon would."""
+HAPROXY_CAPTURE = "\n    http-request capture req.hdr(host) len 64"
 HAPROXY_SECURE = " ssl crt {certificate} ssl-min-ver TLSv1.3"
 
 NGINX = """\
@@ -52,7 +63,7 @@ events {{ worker_connections 16384; }}
 NGINX_BLOCKS = {
     "http": """\
 http {{
-    access_log off;
+    {log}
     keepalive_requests 1000000000;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -97,6 +108,15 @@ NGINX_SECURE = """\
 ssl_certificate {certificate};
         ssl_certificate_key {certificate};
         ssl_protocols TLSv1.3;"""
+NGINX_LOG = """\
+log_format told escape=json '{"StartUTC":"$time_iso8601","Duration":$request_time,'
+        '"OriginDuration":"$upstream_response_time","entryPointName":"$server_port","RouterName":"$server_name",'
+        '"ServiceName":"$proxy_host","ServiceAddr":"$upstream_addr","ClientAddr":"$remote_addr:$remote_port",'
+        '"ClientHost":"$remote_addr","ClientPort":"$remote_port","RequestAddr":"$http_host","RequestHost":"$host",'
+        '"RequestMethod":"$request_method","RequestPath":"$request_uri","RequestProtocol":"$server_protocol",'
+        '"RequestScheme":"$scheme","RequestContentSize":"$content_length","RequestCount":$connection_requests,'
+        '"OriginStatus":"$upstream_status","DownstreamStatus":$status,"DownstreamContentSize":$body_bytes_sent}';
+    access_log %s/access.log told buffer=64k flush=1s;"""
 NGINX_ORIGIN = """\
 http {{
     access_log off;
@@ -129,6 +149,7 @@ udp:
   services: {{origin: {{loadBalancer: {{servers: [{{address: "127.0.0.1:{origin}"}}]}}}}}}
 """,
 }
+STREAMLB_LOG = 'accessLog: {{filePath: "{file}", format: json}}\n'
 STREAMLB_SECURE = """\
 tls:
   options: {{default: {{minVersion: VersionTLS13}}}}
@@ -155,15 +176,20 @@ def _write(path: Path, text: str) -> str:
 
 
 def _haproxy(scenario: Scenario, folder: Path, port: int, origin: int) -> list[str]:
-    options = "\n    ".join(HAPROXY_OPTIONS[scenario.kind] + scenario.haproxy)
+    logged = HAPROXY_LOG if scenario.logs else ()
+    options = "\n    ".join(HAPROXY_OPTIONS[scenario.kind] + scenario.haproxy + logged)
     secure = HAPROXY_SECURE.format(certificate=certificate(folder)) if scenario.secure else ""
-    text = HAPROXY.format(mode=scenario.kind, options=options, port=port, origin=origin, secure=secure)
+    log, capture = ("log stdout format raw daemon", HAPROXY_CAPTURE) if scenario.logs else ("", "")
+    text = HAPROXY.format(
+        mode=scenario.kind, options=options, port=port, origin=origin, secure=secure, log=log, capture=capture
+    )
     return [find("haproxy") or "haproxy", "-db", "-f", _write(folder / f"haproxy-{port}.cfg", text)]
 
 
 def _nginx(scenario: Scenario, folder: Path, port: int, origin: int) -> list[str]:
     secure = NGINX_SECURE.format(certificate=certificate(folder)) if scenario.secure else ""
-    marks = {"port": port, "origin": origin, "ssl": " ssl" if secure else "", "secure": secure}
+    log = NGINX_LOG % folder if scenario.logs else "access_log off;"
+    marks = {"port": port, "origin": origin, "ssl": " ssl" if secure else "", "secure": secure, "log": log}
     return _run_nginx(NGINX_BLOCKS[scenario.kind].format(folder=folder, **marks), folder, port)
 
 
@@ -190,6 +216,8 @@ def _streamlb(scenario: Scenario, folder: Path, port: int, origin: int) -> list[
     if scenario.secure:
         pair = certificate(folder)
         text += STREAMLB_SECURE.format(certificate=pair.with_suffix(".crt"), key=pair.with_suffix(".key"))
+    if scenario.logs:
+        text += STREAMLB_LOG.format(file=folder / "streamlb-access.log")
     return [sys.executable, "-m", "streamlb", "run", _write(folder / f"streamlb-{port}.yaml", text)]
 
 

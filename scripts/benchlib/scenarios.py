@@ -38,6 +38,7 @@ class Scenario:
 
     reference: the peer the ratio is to. goal: the largest ratio wanted; None where none is set yet.
     haproxy: further lines for HAProxy's `defaults`. secure: the proxy ends TLS 1.3; the origin never speaks it.
+    logs: each request is a JSON object of much the same fields in a file.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Scenario:
     cost_unit: str = "us"
     haproxy: tuple[str, ...] = ()
     secure: bool = False
+    logs: bool = False
 
     @property
     def rate(self) -> str:
@@ -65,6 +67,9 @@ SCENARIOS = {
     "http-get": Scenario("HTTP GET, keep-alive, 32 connections", "http", "http", Wrk(32), "request", "haproxy", 1.25),
     "http-browser": Scenario(
         "the same with a browser's header fields", "http", "http", Wrk(32, BROWSER), "request", "haproxy", 1.3
+    ),
+    "http-log": Scenario(
+        "http-get with an access log in JSON", "http", "http", Wrk(32), "request", "haproxy", 1.25, logs=True
     ),
     "http-conn": Scenario(
         "HTTP connections of one request, 8 at once", "http", "http", Requests(8), "connection", "haproxy", 1.3

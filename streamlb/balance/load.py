@@ -96,6 +96,13 @@ class LeastBusy:
         # health
         self._usable = self._children
 
+    def resume(self, former: LeastBusy) -> None:
+        """Go on where a predecessor stands."""
+        known = {child.server.name: child.chosen_at for child in former._children}
+        self._picks = former._picks
+        for child in self._children:
+            child.chosen_at = known.get(child.server.name, child.chosen_at)
+
     def use(self, usable: Collection[Server]) -> None:
         self._usable = [child for child in self._children if child.server in usable]
 
@@ -153,6 +160,14 @@ class LeastTime:
         # health
         self._usable = list(self._children)
         """In the order of their last picks, the longest ago first."""
+
+    def resume(self, former: LeastTime) -> None:
+        """Go on where a predecessor stands."""
+        known = {child.server.name: child.chosen_at for child in former._children}
+        self._picks = former._picks
+        for child in self._children:
+            child.chosen_at = known.get(child.server.name, child.chosen_at)
+        self.use({child.server for child in self._usable})
 
     def use(self, usable: Collection[Server]) -> None:
         self._usable = [child for child in self._children if child.server in usable]

@@ -1,6 +1,7 @@
 """Who gets the next place at a server that takes only so many at once.
 
-What lives here: `Queue`, one per load balancer and worker: first come, first served, bounded in size and time.
+What lives here: `Queue`, one per load balancer and worker: first come, first served, bounded in size and time. It
+outlives snapshots, and so do the states of servers, by which it knows them.
 What must not: clocks (whoever waits watches `timeout` himself), connections. Called by `proxy`.
 Specified in docs/reference.md, "loadBalancer.queue"; as in HAProxy, a client that a cookie binds waits for its server.
 """
@@ -11,7 +12,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from streamlb.balance.selection import Server
+    from streamlb.balance.selection import Server, ServerState
 
 
 class Waiter(Protocol):
@@ -35,9 +36,9 @@ class Queue:
         self.timeout = timeout
         self.limits = limits
         self._turn = 0
-        self._places: dict[Waiter, Server | None] = {}
+        self._places: dict[Waiter, ServerState | None] = {}
         # By server, None for those who take any: the waiters and the order they came in.
-        self._lines: dict[Server | None, OrderedDict[Waiter, int]] = {}
+        self._lines: dict[ServerState | None, OrderedDict[Waiter, int]] = {}
 
     def __len__(self) -> int:
         return len(self._places)
@@ -47,19 +48,19 @@ class Queue:
         if len(self._places) >= self.max_size:
             return False
         self._turn += 1
-        self._places[waiter] = server
-        self._lines.setdefault(server, OrderedDict())[waiter] = self._turn
+        state = self._places[waiter] = server.state if server is not None else None
+        self._lines.setdefault(state, OrderedDict())[waiter] = self._turn
         return True
 
     def leave(self, waiter: Waiter) -> None:
         """Wait no more; nothing happens to one who does not."""
         if waiter not in self._places:
             return
-        server = self._places.pop(waiter)
-        line = self._lines[server]
+        state = self._places.pop(waiter)
+        line = self._lines[state]
         del line[waiter]
         if not line:
-            del self._lines[server]
+            del self._lines[state]
 
     def offer(self, server: Server) -> None:
         """`server` has a place: let them have it in turn, until it is full again; each is asked at most once."""
@@ -70,7 +71,14 @@ class Queue:
             self.leave(waiter)
             waiter.on_room()
 
+    def stir(self) -> None:
+        """The world is another one: whoever waits picks again in turn, and may come back."""
+        for waiter in [*self._places]:
+            if waiter in self._places:
+                self.leave(waiter)
+                waiter.on_room()
+
     def _first(self, server: Server) -> Waiter | None:
         """Who came first of those that `server` can serve."""
-        heads = [next(iter(line.items())) for line in (self._lines.get(None), self._lines.get(server)) if line]
+        heads = [next(iter(line.items())) for line in (self._lines.get(None), self._lines.get(server.state)) if line]
         return min(heads, key=lambda head: head[1])[0] if heads else None

@@ -20,6 +20,10 @@ class Quota:
         self.percent = percent
         self.credit = -100 * worker // workers
 
+    def resume(self, former: Quota) -> None:
+        """Go on from what a quota of another percentage has left over."""
+        self.credit = former.credit
+
     def admit(self) -> bool:
         """Count a call and say whether it is admitted."""
         credit = self.credit + self.percent

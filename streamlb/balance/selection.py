@@ -42,6 +42,7 @@ class Selection:
     fallbacks: the failover services on the way whose main service was picked from, outermost first. Each comes with a
     number of cookies: how many were set below it or, for those that an earlier fallback left standing, above it.
     queue: where to wait when nobody was picked because all are full; wanted: the only server to wait for, if any.
+    stuck: whether cookies named the server on all of its way that has them; None where no service wants one.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class Selection:
         "queue",
         "request",
         "retried",
+        "stuck",
         "wanted",
     )
 
@@ -76,6 +78,7 @@ class Selection:
         self._settled = (0, 0)
         self.queue: Queue | None = None
         self.wanted: Server | None = None
+        self.stuck: bool | None = None
         # pick
         self._spent: tuple[tuple[Server, ...], set[Node]] | None = None
 
@@ -130,7 +133,7 @@ class Selection:
         self.request = request
         self.avoid = ()
         self.retried = False
-        self.queue = self.wanted = None
+        self.queue = self.wanted = self.stuck = None
         if self.cookies:
             self.cookies = []
         if self.mirrors:
@@ -190,13 +193,17 @@ class ServerState:
     up: set by health. active: conversations now. total, failures: since the start.
     latency: how long the last answers took, noted by the proxy; None where no strategy asks for it.
     transport: the options of reaching it, those of the newest snapshot; opaque here.
+    max_connections: conversations at once, 0 for any number. queue: who waits for a place, if that is limited. Both as
+    the newest snapshot says, for those too who came under an older one.
     pool: what the proxy keeps per server (idle connections); opaque here.
     """
 
-    __slots__ = ("active", "failures", "latency", "pool", "total", "transport", "up")
+    __slots__ = ("active", "failures", "latency", "max_connections", "pool", "queue", "total", "transport", "up")
 
     def __init__(self) -> None:
         self.up = True
+        self.max_connections = 0
+        self.queue: Queue | None = None
         self.active = 0
         self.total = 0
         self.failures = 0
@@ -231,19 +238,16 @@ class Server:
     state: across snapshots. pool: for the proxy to hang what it keeps per server, kept in `state`.
     watch: told what becomes of clients' requests; None where nobody wants to know (`passiveHealthCheck`).
     limits: what the proxy holds exchanges with it to, over TCP also how it is reached; opaque here.
-    max_connections: conversations at once, 0 for any number. queue: who waits for a place, if that is limited.
     """
 
     __slots__ = (
         "host",
         "host_field",
         "limits",
-        "max_connections",
         "name",
         "parents",
         "port",
         "prefix",
-        "queue",
         "service",
         "state",
         "tls_name",
@@ -265,6 +269,7 @@ class Server:
         queue: Queue | None = None,
         state: ServerState | None = None,
     ) -> None:
+        """max_connections, queue: of a state of its own."""
         # snapshot
         self.name = name
         self.service = service
@@ -274,12 +279,12 @@ class Server:
         self.tls_name = tls_name
         self.prefix = prefix
         self.limits = limits
-        self.max_connections = max_connections
-        self.queue = queue
         self.parents: list[Parent] = []
         self.watch: Watch | None = None
         # across snapshots
         self.state = state or ServerState()
+        if state is None:
+            self.state.max_connections, self.state.queue = max_connections, queue
 
     @property
     def up(self) -> bool:
@@ -292,13 +297,19 @@ class Server:
 
     @property
     def is_full(self) -> bool:
-        return 0 < self.max_connections <= self.state.active
+        state = self.state
+        return 0 < state.max_connections <= state.active
+
+    @property
+    def queue(self) -> Queue | None:
+        return self.state.queue
 
     def leave(self) -> None:
         """A conversation is over; whoever waits for its place hears of it."""
-        self.state.active -= 1
-        if self.queue is not None:
-            self.queue.offer(self)
+        state = self.state
+        state.active -= 1
+        if state.queue is not None:
+            state.queue.offer(self)
 
     @property
     def pool(self) -> Any:
@@ -318,9 +329,10 @@ class Server:
     def pick(self, want: Selection) -> Server | None:
         # A down server is reached here by a cookie, from a snapshot that health no longer speaks to, or because
         # nobody is up and a service above fails open.
-        if (not self.state.up and not want.fail_open) or self in want.avoid:
+        state = self.state
+        if (not state.up and not want.fail_open) or self in want.avoid:
             return None
-        if self.max_connections and self.is_full:
+        if state.max_connections and state.max_connections <= state.active:
             return None
         return self
 

@@ -44,10 +44,10 @@ class Rotation(Generic[T]):
     and all that has to be remembered is the last turn: the heap is nothing but the next turn of each usable child.
     Children that are away miss their turns and come back to the same grid: nobody gets a burst, nobody a penalty.
 
-    shape: the weights in order; rotations of one shape can continue each other (see `resume`).
+    shape: the weights in order.
     """
 
-    __slots__ = ("_heap", "_last", "_next_only", "_turns", "shape")
+    __slots__ = ("_heap", "_last", "_next_only", "_period", "_turns", "shape")
 
     def __init__(self, children: Sequence[tuple[T, int]], worker: int = 0, workers: int = 1) -> None:
         """Children with their weights in configuration order; worker k of N starts k/N of a block later."""
@@ -56,6 +56,7 @@ class Rotation(Generic[T]):
         block = lcm(*(weight for _, weight in positive)) if positive else 0
         # snapshot
         self.shape = tuple(weight for _, weight in children)
+        self._period = block * count
         # One turn is (time, index, stride, child); times are scaled by `count` to keep phases integer. No two
         # turns have the same time and index, so to compare them never compares children.
         self._turns: list[tuple[int, int, int, T]] = [
@@ -76,8 +77,17 @@ class Rotation(Generic[T]):
         self._next_only = self._heap[0][3] if len(self._heap) == 1 else None
 
     def resume(self, former: Rotation[T]) -> None:
-        """Go on where a rotation of the same shape stands."""
-        self._last = former._last
+        """Go on where another rotation stands; of other weights or children, at the same part of the block.
+
+        So changed weights do not send everybody to the first child, however often they change.
+        """
+        time, index = former._last
+        if self.shape == former.shape:
+            self._last = former._last
+        elif time >= 0 and self._period:
+            at, rest = divmod(time % former._period * self._period, former._period)
+            # Turns of a moment before that one have been; of the same moment, those behind the last one are still due.
+            self._last = at, len(self._turns) if rest else index
         self.use({turn[3] for turn in self._heap})
 
     def next(self, want: Selection | None = None) -> T | None:

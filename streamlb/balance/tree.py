@@ -120,7 +120,10 @@ class Balancer:
             place = len(want.cookies)
             server = self._pick_named(want, sticky)
             if server is not None or want.queue is not None:
+                if want.stuck is None:
+                    want.stuck = True
                 return server
+            want.stuck = False
         child = self._next(want)
         if child is None:
             return self._pick_open(want) if self.opens or want.fail_open else None

@@ -17,7 +17,10 @@ import streamlb
 FAMILIES = {
     "run": "run",
     "check": "check",
+    "fmt": "fmt",
     "schema": "schema",
+    "convert": "convert",
+    "healthcheck": "service",
     "whoami": "whoami",
 }
 """The module of each command, in the order `--help` shows them; a command is called in its module as it is here."""

@@ -86,9 +86,7 @@ def _check_options(
     check_versions(path, options, reading)
     authorities = options.client_auth.ca_files
     for index in range(len(authorities)):
-        spot = (*path, "clientAuth", "caFiles", index)
-        authorities[index] = files.read(authorities[index], spot)
-        files.judge(authorities[index], "", spot, spot)
+        authorities[index] = files.authorities(authorities[index], (*path, "clientAuth", "caFiles", index))
     for index, protocol in enumerate(options.alpn_protocols):
         if not 0 < len(protocol.encode()) < 256 or not protocol.isascii():
             reading.error((*path, "alpnProtocols", index), "a protocol's name has 1 to 255 characters of ASCII")

@@ -138,11 +138,11 @@ def _check_address(
     same_port = taken.setdefault((address.port, address.network), [])
     for other, occupied in same_port:
         if address.overlaps(occupied):
-            line = reading.line((*WHERE, other))
+            line = reading.line_of((*WHERE, other), path)
             same = "is already used by" if address == occupied else f"is part of `{occupied}`, used by"
             if occupied.host and address.host in ("", "::", "0.0.0.0") and address != occupied:
                 same = f"takes `{occupied}` too, used by"
-            reading.error(path, f"`{text}` {same} entry point `{other}` in line {line}")
+            reading.error(path, f"`{text}` {same} entry point `{other}` in {line}")
             break
     same_port.append((name, address))
 

@@ -87,10 +87,10 @@ def _check_free(path: Path, config: Config, reading: Reading) -> None:
         except AddressError:
             continue
         if ours.overlaps(theirs):
-            line = reading.line(("entryPoints", name))
+            line = reading.line_of(("entryPoints", name), path)
             ours_is = f"an entry point `{INTERNAL_ENTRY_POINT}` is needed for this on {ADDRESS}"
             suggestion = f"say `entryPoint: {name}` here, or make `{INTERNAL_ENTRY_POINT}` with another address"
-            reading.error(path, f"{ours_is}, which `{name}` in line {line} takes", suggestion, at_key=True)
+            reading.error(path, f"{ours_is}, which `{name}` in {line} takes", suggestion, at_key=True)
             return
 
 

@@ -41,6 +41,13 @@ def keys_by_lower(cls: Any) -> dict[str, str]:
 
 
 @cache
+def field_named(cls: Any, key: str) -> str:
+    """The attribute of a dataclass that YAML calls `key`; empty if there is none."""
+    fields = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    return next((field.name for field in fields if to_camel(field.name) == key), "")
+
+
+@cache
 def required_keys(cls: Any) -> frozenset[str]:
     missing = dataclasses.MISSING
     return frozenset(

@@ -233,8 +233,10 @@ class _Builder:
             end_column=end.column + 1,
         )
         if event.tag and event.tag != "!":
+            scalar.tagged = event.tag.removeprefix(CORE)
             scalar.value = self._tagged(scalar, event.tag)
         elif style or event.tag == "!":
+            scalar.tagged = event.tag or ""
             scalar.value = scalar.text
         else:
             scalar.value = resolve(scalar.text)

@@ -410,10 +410,14 @@ class TcpSection(Section):
 
 @dataclass(slots=True, kw_only=True)
 class Config:
-    """The root. `workers`: worker processes, "auto" is one per core."""
+    """The root. `workers`: worker processes, "auto" is one per core.
+
+    worker_timeout: seconds a worker may say nothing before it is replaced, 0 for any time (streamlb's own).
+    """
 
     entry_points: dict[str, EntryPoint] = field(default_factory=dict)
     workers: Annotated[int, Ge(1), Le(256)] | Literal["auto"] = 1
+    worker_timeout: Duration = 10.0
     log: Log = field(default_factory=Log)
     access_log: AccessLog | None = None
     metrics: Metrics = field(default_factory=Metrics)

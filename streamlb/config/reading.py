@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from streamlb.config.tree import Mapping, Node, Scalar, Sequence, is_empty, problem_at
 
 if TYPE_CHECKING:
+    from streamlb.config.tree import Source
     from streamlb.errors import Problem
 
 Path = tuple[str | int, ...]
@@ -58,10 +59,12 @@ class Reading:
     def has(self, path: Path) -> bool:
         return path in self.places
 
-    def line(self, path: Path) -> int:
-        """The line of a key, to refer to it in another message."""
-        place = self.place(path)
-        return (place.key or place.node).line
+    def line_of(self, path: Path, seen_from: Path) -> str:
+        """Where something stands: `line 3`, or `line 3 of b.yaml` if that is another file."""
+        there = self.place(path)
+        node = there.key or there.node
+        here = self.place(seen_from)
+        return line_of(node, (here.key or here.node).source)
 
     def error(self, path: Path, reason: str, suggestion: str = "", *, at_key: bool = False) -> None:
         """Report a problem once per path; it marks the value, or its key."""
@@ -84,6 +87,12 @@ class Reading:
         label = place.label if path in self.places else label_of(path, place.label, self.places)
         spot = place.key if place.key and (at_key or path not in self.places or is_block(place.node)) else place.node
         return problem_at(spot, label, reason, suggestion)
+
+
+def line_of(node: Node, seen_from: Source) -> str:
+    """Where a node stands; its file is named only if it is another one."""
+    same = node.source is seen_from
+    return f"line {node.line}" if same else f"line {node.line} of {node.source.name}"
 
 
 def is_block(node: Node) -> bool:

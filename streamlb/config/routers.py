@@ -173,8 +173,8 @@ def _check_udp(name: str, path: Path, joined: list[tuple[str, Path]], taken: dic
     for entry_point, where in joined:
         other = taken.setdefault(entry_point, name)
         if other != name:
-            line = reading.line(("udp", "routers", other))
-            reason = f"a UDP entry point has one router; `{entry_point}` already has `{other}` in line {line}"
+            line = reading.line_of(("udp", "routers", other), where)
+            reason = f"a UDP entry point has one router; `{entry_point}` already has `{other}` in {line}"
             reading.error(where, reason, "split by a `weighted` service", at_key=where == path)
 
 
@@ -292,7 +292,7 @@ def _note_one(hidden: HiddenRouter, path: Path, routers: dict[str, Router], unit
     reached = f"no {unit} but `OPTIONS *` reaches" if hidden.but_asterisk else f"no {unit} reaches"
     first = hidden.by[0][0]
     if len(hidden.by) == 1:
-        who = f"`{first}` ({_line_of((path[0], 'routers', first), path, reading)})"
+        who = f"`{first}` ({reading.line_of((path[0], 'routers', first), path)})"
         if routers[first].rule == routers[hidden.name].rule:
             reading.note(path, f"{reached} this router: {who} has the same rule", "remove one of the two")
             return
@@ -303,13 +303,6 @@ def _note_one(hidden: HiddenRouter, path: Path, routers: dict[str, Router], unit
         reason = f"{reached} this router: {names}{more} are tried before it and take all that it would match"
     highest = max(priority for _, priority in hidden.by)
     reading.note(path, reason, f"a `priority` above {highest} puts it first")
-
-
-def _line_of(path: Path, seen_from: Path, reading: Reading) -> str:
-    """Where a router stands; a file is named only if it is another one."""
-    source = reading.place(path).node.source
-    line = f"line {reading.line(path)}"
-    return line if source is reading.place(seen_from).node.source else f"{line} of {source.name}"
 
 
 def _note_shadowed(config: Config, reading: Reading) -> None:

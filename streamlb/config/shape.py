@@ -199,25 +199,14 @@ class _Reader:
 
     def _stranger(self, entry: Entry, node: Mapping, cls: Any, step: _Step) -> None:
         key, value = entry.key, entry.value
-        if getattr(cls, "__pydantic_config__", {}).get("extra") == "ignore":
+        found = why_strange(key.text, value, cls, step.place)
+        if found is None:
             return
-        inner = step.to(key.text)
-        known = traefik.UNSUPPORTED.get(step.place, {}).get(key.text.lower())
-        if known:
-            if not _is_harmless(step.place, known, value):
-                reason = f"Traefik's `{known}` is not supported by streamlb yet"
-                advice = traefik.ADVICE.get((step.place, known), "")
-                self._report_key(inner, key, value, reason, advice)
-            return
-        candidates = {**fields_of(cls), **dict.fromkeys(traefik.UNSUPPORTED.get(step.place, {}).values())}
-        guess = nearest(key.text, candidates)
+        reason, suggestion, guess = found
         if guess in fields_of(cls) and guess.lower() not in map(str.lower, node.entries):
             # What stands below is meant for the key guessed at: no complaints that it is missing.
             self.reading.broken.add((*step.path, guess))
-        known_here = ", ".join(f"`{name}`" for name in fields_of(cls))
-        otherwise = f"known here: {known_here}" if known_here else "nothing goes in here: write `{}`"
-        suggestion = f"did you mean `{guess}`?" if guess else otherwise
-        self._report_key(inner, key, value, f"unknown key `{shorten(key.text)}`", suggestion)
+        self._report_key(step.to(key.text), key, value, reason, suggestion)
 
     def _report_key(self, step: _Step, key: Scalar, value: Node, reason: str, suggestion: str) -> None:
         self.reading.places[step.path] = Place(step.label, key, value)
@@ -251,6 +240,21 @@ class _Reader:
     def _misfit(self, path: Path, hint: Any, node: Node) -> None:
         reason = f"expected {describe(hint)}, got {describe_node(node)}"
         self.reading.error(path, reason, remedy(hint, node))
+
+
+def why_strange(key: str, value: Node, cls: Any, place: str) -> tuple[str, str, str] | None:
+    """Why a key has no place in a class, what to do, and which key may be meant; None if it may stay all the same."""
+    if getattr(cls, "__pydantic_config__", {}).get("extra") == "ignore":
+        return None
+    elsewhere = traefik.UNSUPPORTED.get(place, {})
+    known = elsewhere.get(key.lower())
+    if known:
+        reason = f"Traefik's `{known}` is not supported by streamlb yet"
+        return None if _is_harmless(place, known, value) else (reason, traefik.ADVICE.get((place, known), ""), "")
+    guess = nearest(key, {**fields_of(cls), **dict.fromkeys(elsewhere.values())})
+    known_here = ", ".join(f"`{name}`" for name in fields_of(cls))
+    otherwise = f"known here: {known_here}" if known_here else "nothing goes in here: write `{}`"
+    return f"unknown key `{shorten(key)}`", f"did you mean `{guess}`?" if guess else otherwise, guess
 
 
 def _is_harmless(place: str, key: str, value: Node) -> bool:

@@ -16,6 +16,7 @@ from streamlb.config.address import is_host
 from streamlb.config.load import read_bytes
 from streamlb.config.model import FILE_PROVIDER, provider_of, qualify
 from streamlb.config.near import nearest
+from streamlb.config.tree import problem_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from streamlb.config.reading import Path, Reading
     from streamlb.config.static import ServersTransport, TcpServersTransport
     from streamlb.config.tls import Certificate, ClientTls, TlsOptions
+    from streamlb.errors import Problem
 
 MARK = "-----BEGIN "
 """What PEM text holds and a path does not (RFC 7468)."""
@@ -79,10 +81,7 @@ def _check_tls(path: Path, transport: ClientTls, files: Files, reading: Reading)
         reading.error((*path, "serverName"), f"`{name}` is not the name of a host")
     check_versions(path, transport, reading)
     for index in range(len(transport.root_cas)):
-        spot = (*path, "rootCAs", index)
-        text = files.read(transport.root_cas[index], spot)
-        files.judge(text, "", spot, spot)
-        transport.root_cas[index] = text
+        transport.root_cas[index] = files.authorities(transport.root_cas[index], (*path, "rootCAs", index))
     for index, certificate in enumerate(transport.certificates):
         read_pair((*path, "certificates", index), certificate, files)
     if transport.insecure_skip_verify and transport.root_cas:
@@ -96,21 +95,30 @@ def read_pair(path: Path, certificate: Certificate, files: Files) -> None:
     certificate.cert_file = files.read(certificate.cert_file, at_cert)
     certificate.key_file = files.read(certificate.key_file, at_key)
     if certificate.cert_file and certificate.key_file:
-        files.judge(certificate.cert_file, certificate.key_file, at_cert, at_key)
+        pair = files.pair(certificate.cert_file, certificate.key_file, at_cert, at_key)
+        certificate.cert_file, certificate.key_file = pair
 
 
 class Files:
-    """Reads what the configuration names, by path, which begins in `directory`, or as text, and has it judged.
+    """Reads what the configuration names, by path, which begins where it was written, or as text, and has it judged.
 
     sources: where in the configuration what came from which file.
+    spared: files that are not good any more, by path, and why; what they held before (`fallback`) is used.
     """
 
-    def __init__(self, directory: str, files: list[str], reading: Reading, check_pem: CheckPem | None) -> None:
-        self._directory = directory
+    def __init__(
+        self,
+        files: list[str],
+        reading: Reading,
+        check_pem: CheckPem | None,
+        fallback: Mapping[str, str] | None = None,
+    ) -> None:
         self._files = files
         self._reading = reading
         self._check_pem = check_pem
+        self._fallback = fallback or {}
         self.sources: dict[Path, str] = {}
+        self.spared: dict[str, Problem] = {}
 
     def read(self, written: str, where: Path) -> str:
         """The PEM text meant by `written`; empty after an error."""
@@ -120,27 +128,61 @@ class Files:
         if not written:
             reading.error(where, "the path of a file, or the PEM text itself, is missing")
             return ""
-        path = os.path.join(self._directory, written)
+        path = os.path.join(os.path.dirname(reading.place(where).node.source.name), written)
         try:
-            raw = read_bytes(path)
+            text = read_bytes(path).decode("ascii", "replace")
+            fault = "" if MARK in text else f"`{path}` is not PEM text (`{MARK}...`)"
         except OSError as error:
-            reading.error(where, f"cannot read `{path}`: {error.strerror or error}")
-            return ""
+            text, fault = "", f"cannot read `{path}`: {error.strerror or error}"
+        if fault:
+            text = self._fallback.get(path, "")
+            if not text:
+                reading.error(where, fault)
+                return ""
+            self._spare(path, where, fault)
         if path not in self._files:
             self._files.append(path)
-        text = raw.decode("ascii", "replace")
-        if MARK not in text:
-            reading.error(where, f"`{path}` is not PEM text (`{MARK}...`)")
-            return ""
         self.sources[where] = path
         return text
 
-    def judge(self, certificates: str, key: str, at_certificates: Path, at_key: Path) -> None:
-        if self._check_pem is None or not certificates or self._reading.is_broken(at_certificates):
-            return
-        fault = self._check_pem(certificates, key)
-        if fault is not None:
-            self._reading.error(at_key if fault.of_key else at_certificates, fault.reason)
+    def pair(self, certificates: str, key: str, at_certificates: Path, at_key: Path) -> tuple[str, str]:
+        """A certificate and its key, or what their files held when they fitted together."""
+        fault = self._fault(certificates, key, at_certificates)
+        if fault is None:
+            return certificates, key
+        where = at_key if fault.of_key else at_certificates
+        before = self._before(at_certificates, certificates), self._before(at_key, key)
+        if before != (certificates, key) and self._fault(*before, at_certificates) is None:
+            self._spare(self.sources.get(where, ""), where, fault.reason)
+            return before
+        self._reading.error(where, fault.reason)
+        return certificates, key
+
+    def authorities(self, written: str, where: Path) -> str:
+        """The certificates of authorities meant by `written`, or what their file held when it was good."""
+        text = self.read(written, where)
+        fault = self._fault(text, "", where)
+        if fault is None:
+            return text
+        before = self._before(where, text)
+        if before != text and self._fault(before, "", where) is None:
+            self._spare(self.sources.get(where, ""), where, fault.reason)
+            return before
+        self._reading.error(where, fault.reason)
+        return text
+
+    def _fault(self, certificates: str, key: str, where: Path) -> PemFault | None:
+        if self._check_pem is None or not certificates or self._reading.is_broken(where):
+            return None
+        return self._check_pem(certificates, key)
+
+    def _before(self, where: Path, text: str) -> str:
+        return self._fallback.get(self.sources.get(where, ""), text)
+
+    def _spare(self, path: str, where: Path, reason: str) -> None:
+        place = self._reading.place(where)
+        advice = "what was read before stays in use"
+        self.spared[path] = problem_at(place.node, place.label, reason, advice)
 
 
 # --- references --------------------------------------------------------------------------------------------------

@@ -52,6 +52,9 @@ class Scalar:
     value: what the core schema of YAML 1.2 makes of it. text: what was written, without quotes.
     style: empty for a plain scalar, else YAML's sign: a quote, `|` or `>`.
     line, column, end_line, end_column: counted from 1; the end is the first character behind.
+    tagged: it was said to be text or a number.
+    written, origin: what stood there before something was put in, and where that came from; empty where nothing was.
+    is_secret: the text is not to be shown.
     """
 
     source: Source
@@ -62,6 +65,15 @@ class Scalar:
     style: str = ""
     end_line: int = 0
     end_column: int = 0
+    tagged: str = ""
+    written: str = ""
+    origin: str = ""
+    is_secret: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its type is for the core schema to say."""
+        return not self.style and self.tagged in ("", "int", "float", "bool", "null")
 
     @property
     def width(self) -> int:
@@ -72,7 +84,7 @@ class Scalar:
 
     def spot(self, offset: int) -> tuple[int, int] | None:
         """The line and column of the character `offset` (from 0) of a text written in one line; else None."""
-        if self.end_line != self.line or self.style in ("|", ">"):
+        if self.end_line != self.line or self.style in ("|", ">") or self.written:
             return None
         raw = self.source.line(self.line)[self.column - 1 : self.end_column - 1]
         starts = [*_character_starts(raw, self.style), len(raw) - (1 if self.style else 0)]

@@ -89,15 +89,17 @@ def numeric_family(host: str) -> socket.AddressFamily | None:
 
 def client_ip(peer: Any) -> IPAddress:
     """The address of an accepted peer; an IPv4 client of a dual-stack socket is the IPv4 address it is."""
-    return _client_ip(peer[0])
+    return client_of(peer[0])[0]
 
 
 @functools.lru_cache(maxsize=MAX_CLIENTS)
-def _client_ip(host: str) -> IPAddress:
+def client_of(host: str) -> tuple[IPAddress, str]:
+    """The same for the first part of its address, and as text."""
     if ":" not in host:
-        return ipaddress.IPv4Address(host)
+        return ipaddress.IPv4Address(host), host
     address = ipaddress.IPv6Address(host.partition("%")[0])
-    return address.ipv4_mapped or address
+    client = address.ipv4_mapped or address
+    return client, str(client)
 
 
 def client_group(host: str) -> str | bytes:

@@ -100,6 +100,11 @@ class Acceptor:
         if close:
             self.sock.close()
 
+    @property
+    def is_short(self) -> bool:
+        """Whether the machine has just refused."""
+        return self._pause is not None
+
     def resume(self) -> None:
         """There may be room again."""
         if self._is_full and not self._refused:

@@ -47,7 +47,8 @@ def plaintext() -> memoryview:
 class SecureSocket:
     """A connected non-blocking socket that speaks TLS. It stays with the thread that made it.
 
-    raw: the socket underneath, owned. ssl_object: for what was agreed on.
+    raw: the socket underneath, owned; fileno: its. ssl_object: for what was agreed on.
+    unsent: bytes of ciphertext that the kernel did not take, to be flushed at the next writable event.
     pending: `recv_into` may have something without a readable event.
     fetched: bytes of ciphertext the last call of `recv_into` that asked the kernel got; fewer than `CHUNK`: it had no
     more.
@@ -61,6 +62,7 @@ class SecureSocket:
         "_encipher",
         "_failure",
         "_incoming",
+        "_inner",
         "_outgoing",
         "_recv",
         "_rest",
@@ -71,10 +73,12 @@ class SecureSocket:
         "_stash",
         "_waits_for_company",
         "fetched",
+        "fileno",
         "goodbye",
         "pending",
         "raw",
         "ssl_object",
+        "unsent",
     )
 
     def __init__(
@@ -93,11 +97,13 @@ class SecureSocket:
         self.ssl_object = context.wrap_bio(
             self._incoming, self._outgoing, server_side, server_hostname or None, session
         )
-        # The wrapping of `ssl` would cost a call for each record.
+        # The wrapping of `ssl` would cost a call for each record, and for each step of a handshake.
         inner: Any = self.ssl_object._sslobj  # type: ignore[attr-defined]
+        self._inner = inner
         self._decipher = inner.read
         self._encipher = inner.write
         self.raw = raw
+        self.fileno = raw.fileno
         self._recv = raw.recv_into
         self._send = raw.send
         self._ciphertext = _buffers.ciphertext
@@ -109,17 +115,10 @@ class SecureSocket:
         self._said_goodbye = False
         self._shut = False
         self._cut = False
+        self.unsent = 0
         self.pending = False
         self.fetched = 0
         self.goodbye = False
-
-    def fileno(self) -> int:
-        return self.raw.fileno()
-
-    @property
-    def unsent(self) -> int:
-        """Bytes of ciphertext that the kernel did not take: to be flushed at the next writable event."""
-        return len(self._rest)
 
     @property
     def queued(self) -> int:
@@ -146,7 +145,7 @@ class SecureSocket:
                 raise Truncated
             self._incoming.write(self._ciphertext[:count])
         try:
-            self.ssl_object.do_handshake()
+            self._inner.do_handshake()
         except ssl.SSLWantReadError:
             self.flush()
             return False
@@ -154,7 +153,7 @@ class SecureSocket:
             self._say_why()
             raise
         self.pending = self._incoming.pending > 0
-        if self.ssl_object.server_side and self.ssl_object.version() == "TLSv1.3":
+        if self._inner.server_side and self._inner.version() == "TLSv1.3":
             # Nobody waits for the tickets: they leave with what is sent first.
             self._waits_for_company = True
         else:
@@ -196,7 +195,7 @@ class SecureSocket:
             count = self._recv_more(view, count)
         # What a record holds beyond `view` is with OpenSSL.
         elif self.pending or count == len(view):
-            self.pending = self.ssl_object.pending() > 0
+            self.pending = self._inner.pending() > 0
         if self._outgoing.pending:
             self._answer()
         return count
@@ -212,7 +211,7 @@ class SecureSocket:
                     self.goodbye = True
                     return count
                 count += taken
-            self.pending = incoming.pending > 0 or self.ssl_object.pending() > 0
+            self.pending = incoming.pending > 0 or self._inner.pending() > 0
         except ssl.SSLWantReadError:
             self.pending = False
         except ssl.SSLZeroReturnError:
@@ -286,9 +285,11 @@ class SecureSocket:
                 sent = 0
             if sent < len(rest):
                 self._rest = memoryview(rest)[sent:]
+                self.unsent = len(self._rest)
                 return False
             rest = self._outgoing.read()
         self._rest = b""
+        self.unsent = 0
         if self._shut:
             self._shut = False
             self.raw.shutdown(socket.SHUT_WR)
@@ -322,8 +323,10 @@ class SecureSocket:
         self._said_goodbye = True
         if self.pending and not (self.goodbye or self._failure):
             self._read_ahead()  # Or OpenSSL, which looks for the peer's goodbye, would drop a record.
-        with contextlib.suppress(ssl.SSLError):
-            self.ssl_object.unwrap()
+        try:
+            self._inner.shutdown()
+        except ssl.SSLError:
+            return  # As ever, unless the peer was first: OpenSSL looks for its goodbye, too.
 
     def _read_ahead(self) -> None:
         view = memoryview(bytearray(2 * CHUNK))

@@ -1,7 +1,7 @@
 """An asyncio transport that speaks TLS: it carries a protocol (the HTTP engine) over a `SecureSocket`.
 
-What lives here: `SecureTransport`. What must not: the handshake (`handshake.py`), records (`secure.py`), anything of
-the protocol it carries. Called by `proxy`.
+What lives here: `SecureTransport`, and `write_last` for this one and others. What must not: the handshake
+(`handshake.py`), records (`secure.py`), anything of the protocol it carries. Called by `proxy`.
 Specified by the transports of asyncio's documentation, and RFC 8446 section 6.1 for the ways in which it may end.
 """
 
@@ -50,7 +50,6 @@ class SecureTransport(asyncio.Transport):
         "_lost",
         "_low",
         "_paused",
-        "_peer",
         "_poller",
         "_protocol",
         "_secure",
@@ -62,11 +61,10 @@ class SecureTransport(asyncio.Transport):
         loop: asyncio.AbstractEventLoop,
         secure: SecureSocket,
         protocol: asyncio.Protocol,
-        peer: Any = None,
         *,
         is_watched: bool = False,
     ) -> None:
-        """peer: its address, if known. is_watched: the poller watches for READABLE (`shake_hands` with `stays`).
+        """is_watched: the poller watches for READABLE (`shake_hands` with `stays`).
 
         Raises OSError, with the socket closed, if the kernel does not watch more.
         """
@@ -78,7 +76,6 @@ class SecureTransport(asyncio.Transport):
         self._chunk = plaintext()
         self._fd = secure.fileno()
         self._protocol = protocol
-        self._peer = peer
         self._high = HIGH_WATER
         self._low = HIGH_WATER // 4
         self._backlog: deque[memoryview] = deque()
@@ -256,6 +253,18 @@ class SecureTransport(asyncio.Transport):
             self._full = True
             self._protocol.pause_writing()
 
+    def write_last(self, data: Bytes) -> None:
+        """Write and close: bytes, goodbye and the end of the connection leave together, if they can leave at once."""
+        secure = self._secure
+        if self._closing or self._finished or secure.unsent or len(data) > PIECE:
+            self.write(data)
+        elif data:
+            try:
+                secure.put(data)
+            except OSError as error:
+                self._lose(error)
+        self.close()
+
     def can_write_eof(self) -> bool:
         """Whether the peer will go on when our side has ended: many take a goodbye for the end of both."""
         return False
@@ -327,8 +336,6 @@ class SecureTransport(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "socket":
             return self._secure.raw
-        if name == "peername" and self._peer is not None:
-            return self._peer
         if name in ("peername", "sockname"):
             raw = self._secure.raw
             try:
@@ -349,3 +356,12 @@ class SecureTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = cast("asyncio.Protocol", protocol)
+
+
+def write_last(transport: asyncio.Transport, data: bytes) -> None:
+    """Write the last bytes and close, in the cheapest way that this transport has for it."""
+    if isinstance(transport, SecureTransport):
+        transport.write_last(data)
+    else:
+        transport.write(data)
+        transport.close()

@@ -55,12 +55,12 @@ class Books:
         from zero. Who is still in conversation with it counts nowhere."""
         prometheus = config.metrics.prometheus
         self.bounds = tuple(sorted((prometheus or Prometheus()).buckets))
-        self.cells.retain(_Wanted(config, self.bounds))
+        self.cells.retain(Wanted(config, self.bounds))
         for ledger in list(self._ledgers):
             ledger.renew()
 
 
-class _Wanted:
+class Wanted:
     """Whether a block is of something that a configuration has."""
 
     def __init__(self, config: Config, bounds: Bounds) -> None:

@@ -1,7 +1,8 @@
-"""The programme log: what streamlb tells an operator, on stderr.
+"""The programme log: what streamlb tells an operator, on stderr or in a file.
 
 What lives here: `configure`, and the shapes of a line: for people, as JSON, for the journal.
-What must not: who logs what; the access log. Called by `process/control.py` and `process/worker.py` at start.
+What must not: who logs what; where lines go (`log_sink.py`); the access log. Called by `process/control.py` and
+`process/worker.py` at start and with every configuration.
 Whatever a message carries, a record is one line for people and one object for programs: nobody forges a second one.
 """
 
@@ -15,8 +16,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
+from streamlb.observe.log_files import STREAMS
+from streamlb.observe.log_sink import Sink, outlet_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from streamlb.config.observation import Log
 
 LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR}
 
@@ -32,21 +38,25 @@ def configure(
     format: str | None = None,
     *,
     worker: int | None = None,
+    file_path: str = "",
+    no_color: bool = False,
     stream: TextIO | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> None:
-    """Send the whole programme's log to `stream` (stderr), replacing what was configured before.
+    """Send the whole programme's log to a file or to `stream` (stderr), replacing what was configured before.
 
     format: `common`, `json`, or None: common on a terminal and in the journal, else json.
     worker: its number, to be named in each line; None where there is but one.
     """
     stream = sys.stderr if stream is None else stream
     environ = os.environ if environ is None else environ
-    sink = logging.StreamHandler(stream)
-    sink.setFormatter(_formatter(stream, environ, format, worker))
+    is_file = bool(file_path) and file_path not in STREAMS
+    sink = Sink(outlet_of(file_path, stream), outlet_of("", stream) if is_file else None)
+    sink.setFormatter(_formatter(None if is_file else stream, environ, format, worker, no_color=no_color))
     root = logging.getLogger()
     for former in root.handlers[:]:
         root.removeHandler(former)
+        former.close()
     root.addHandler(sink)
     root.setLevel(LEVELS.get(level, logging.INFO))
     # A log that cannot be written (a closed terminal, a full disk) is no reason to fail, nor to complain to it.
@@ -54,9 +64,23 @@ def configure(
     logging.captureWarnings(True)
 
 
-def _formatter(stream: TextIO, environ: Mapping[str, str], format: str | None, worker: int | None) -> logging.Formatter:
-    in_journal = is_journal(stream, environ)
-    on_terminal = stream.isatty()
+def adopt(options: Log, worker: int | None = None) -> None:
+    """Log as the configuration says."""
+    configure(options.level, options.format, worker=worker, file_path=options.file_path, no_color=options.no_color)
+
+
+def reopen() -> None:
+    """Write to whatever has the file's name from now on."""
+    for sink in logging.getLogger().handlers:
+        if isinstance(sink, Sink):
+            sink.reopen()
+
+
+def _formatter(
+    stream: TextIO | None, environ: Mapping[str, str], format: str | None, worker: int | None, *, no_color: bool
+) -> logging.Formatter:
+    in_journal = stream is not None and is_journal(stream, environ)
+    on_terminal = stream is not None and stream.isatty()
     shape: LineFormatter
     if format == "json" or (format is None and not on_terminal and not in_journal):
         shape = JsonFormatter(worker)
@@ -64,7 +88,7 @@ def _formatter(stream: TextIO, environ: Mapping[str, str], format: str | None, w
         shape = CommonFormatter(
             worker,
             clock="" if in_journal else "%H:%M:%S" if on_terminal else "full",
-            colour=on_terminal and wants_colour(environ),
+            colour=on_terminal and not no_color and wants_colour(environ),
         )
     return JournalFormatter(shape) if in_journal else shape
 

@@ -1,7 +1,7 @@
 """What the proxy knows of a conversation that is over: the facts behind a line of the access log, or a span.
 
 What lives here: `HttpRecord`, `TcpRecord`, `UdpRecord`, and the words for how one ends and why.
-What must not: how a line looks (`access_lines.py`), counting. Made by `proxy/ledger.py`, and only where somebody reads
+What must not: how a line looks (`access_json.py`), counting. Made by `proxy/ledger.py`, and only where somebody reads
 them. Durations are seconds, sizes are bytes; nothing is rendered or copied before a line is written.
 """
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from streamlb.balance.selection import Server
     from streamlb.routing.router import Route
     from streamlb.wire.message import RequestHead, ResponseHead
-    from streamlb.wire.trace import Trace
 
 # --- why the proxy answered itself, or ended a conversation before its time ----------------------------------------
 
@@ -97,8 +96,6 @@ class HttpRecord(msgspec.Struct, gc=False):
     mirrors: tuple[str, ...] = ()
     tls: TlsFacts | None = None
     secure: bool = False
-    request_id: bytes = b""
-    trace: Trace | None = None
 
 
 class TcpRecord(msgspec.Struct, gc=False):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from streamlb.config.check import Loaded
     from streamlb.config.model import Config
+    from streamlb.process.fleet import Fleet
     from streamlb.process.reload import Outcome
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,12 @@ def show_entry_points(config: Config, sockets: Mapping[str, socket.socket]) -> N
         address = parse_address(config.entry_points[name].address)
         address = address._replace(port=sock.getsockname()[1])
         log.info("entry point %s on %s: %s", name, address, _routers_of(config, name))
+
+
+def show_unused(names: list[str]) -> None:
+    """What systemd has opened and no entry point takes."""
+    for name in names:
+        log.warning("systemd passes a socket %r, and no entry point has that name or its address", name)
 
 
 def show_notes(loaded: Loaded) -> None:
@@ -53,6 +60,25 @@ def show_outcome(outcome: Outcome, reason: str, before: int) -> None:
         log.info("%s: version %d of the configuration is served", reason, outcome.version)
     else:
         log.error("%s: the new configuration is not served as a whole; version %d is", reason, outcome.version)
+
+
+def status_line(config: Config, fleet: Fleet, version: int, down: int, outcome: Outcome | None) -> str:
+    """How it goes, for `systemctl status`. down: servers. outcome: of the last change of the configuration."""
+    ready = sum(slot.ready for slot in fleet.slots)
+    parts = [
+        f"serving {_count(len(config.entry_points), 'entry point')}",
+        f"{ready} of {_count(fleet.size, 'worker')}" if ready < fleet.size else _count(ready, "worker"),
+        f"configuration {version}",
+    ]
+    if down:
+        parts.append(f"{_count(down, 'server')} down")
+    if outcome is not None and outcome.problems:
+        parts.append(f"the last change was not taken over: {outcome.problems[0]}")
+    return "; ".join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _routers_of(config: Config, name: str) -> str:

@@ -18,6 +18,7 @@ import msgspec
 
 from streamlb.config.model import Config  # noqa: TC001  # msgspec reads it when the classes are made.
 from streamlb.errors import InternalError
+from streamlb.observe.spans import Span  # noqa: TC001  # As above.
 
 if TYPE_CHECKING:
     import asyncio
@@ -74,7 +75,14 @@ class Health(msgspec.Struct, tag=True, frozen=True):
 
 
 class Drain(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: accept no more, finish what is in flight within the entry points' grace, and end."""
+    """To a worker: accept no more, finish what is in flight within the entry points' grace, and end.
+
+    handed_over: somebody serves the same sockets already, so there is nothing to announce and nobody to wait for.
+    shared: entry points whose sockets others go on with; their datagrams are to be left to them.
+    """
+
+    handed_over: bool = False
+    shared: list[str] = []
 
 
 class Reopen(msgspec.Struct, tag=True, frozen=True):
@@ -118,13 +126,22 @@ class Ejected(msgspec.Struct, tag=True, frozen=True):
     server: ServerKey
 
 
+class Traced(msgspec.Struct, tag=True, frozen=True):
+    """From a worker: sampled requests, for the collector of traces; lost: how many more there were."""
+
+    spans: list[Span]
+    lost: int
+
+
 class Drained(msgspec.Struct, tag=True, frozen=True):
     """From a worker, its last word: `cut` conversations did not end within the grace."""
 
     cut: int
 
 
-Message = Listen | Memory | Configure | Health | Drain | Reopen | Ask | Told | Ready | Failed | Ejected | Drained
+Message = (
+    Listen | Memory | Configure | Health | Drain | Reopen | Ask | Told | Ready | Failed | Ejected | Traced | Drained
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode

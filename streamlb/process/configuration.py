@@ -9,6 +9,7 @@ Called by the command line and by the control process. Specified by docs/referen
 from __future__ import annotations
 
 import functools
+import os
 from typing import TYPE_CHECKING
 
 from streamlb.config.check import Judges, Loaded
@@ -27,7 +28,6 @@ from streamlb.routing.rule import RuleError
 from streamlb.runtime.secure import SecurePlan
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from streamlb.config.certificates import OptionFault
@@ -41,7 +41,12 @@ def load(path: str | os.PathLike[str], *, now: float | None = None) -> Loaded:
 
 
 def open_sources(paths: Sequence[str | os.PathLike[str]], *, now: float | None = None) -> Sources:
-    """The sources of a configuration, with all that can be known to check it. Nothing is read yet.
+    """The sources of a configuration; nothing is read yet. `now`: see `judges`."""
+    return Sources(paths, judges(now), environ=os.environ)
+
+
+def judges(now: float | None = None) -> Judges:
+    """All that can be known to check a configuration.
 
     now: seconds since 1970; then notes say, too, which certificates end soon.
     """
@@ -51,7 +56,7 @@ def open_sources(paths: Sequence[str | os.PathLike[str]], *, now: float | None =
 
         return remarks(chain, now)
 
-    judges = Judges(
+    return Judges(
         check_rule=check_rule,
         find_hidden=find_hidden,
         check_pem=check_pem,
@@ -62,7 +67,6 @@ def open_sources(paths: Sequence[str | os.PathLike[str]], *, now: float | None =
         check_ciphers=suites_not_spoken,
         find_disputed=find_disputed,
     )
-    return Sources(paths, judges)
 
 
 def check_rule(text: str, protocol: str, syntax: str = "v3", is_tls: bool = False) -> RuleFault | None:

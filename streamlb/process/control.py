@@ -27,21 +27,29 @@ import msgspec
 
 import streamlb
 from streamlb.config import report
+from streamlb.config.diff import diff, texts
 from streamlb.config.internal import complete
+from streamlb.config.model import Config
 from streamlb.errors import ConfigError, StartError
 from streamlb.health.prober import Prober
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
+from streamlb.observe import log_files
 from streamlb.process import banner
-from streamlb.process.channel import Configure, Drained, Ejected, Health
+from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen, Traced
 from streamlb.process.configuration import add_default_certificate, open_sources
 from streamlb.process.fleet import Fleet
+from streamlb.process.heartbeat import Heartbeat
+from streamlb.process.inheritance import inherit
+from streamlb.process.notify import Notifier
+from streamlb.process.otlp import Traces
 from streamlb.process.reload import Outcome, Turns
 from streamlb.process.renewal import Renewal, wall_clock
 from streamlb.process.resolving import Resolving
 from streamlb.process.slot import count_workers
 from streamlb.process.sockets import Sockets
 from streamlb.process.telemetry import Telemetry
+from streamlb.process.upgrade import Upgrade, report_ready
 from streamlb.process.watching import Watcher
 
 if TYPE_CHECKING:
@@ -49,7 +57,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamlb.config.check import Loaded
-    from streamlb.config.model import Config
     from streamlb.config.sources import Sources
     from streamlb.errors import Problem
     from streamlb.process.channel import Message, ServerKey
@@ -66,14 +73,17 @@ SIGNALLED = 128
 def run(paths: Sequence[str]) -> int:
     """Load the files, serve them until told to stop; the exit code."""
     started_at = time.monotonic()
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        # What comes before there is anything to reload, reopen or replace must not end us.
+        signal.signal(number, signal.SIG_IGN)
+    log_files.hold_streams()
     sources = open_sources(paths)
     try:
         loaded = sources.read()
     except ConfigError as error:
         _show(error)
         return 1
-    config = loaded.config
-    programme_log.configure(config.log.level, config.log.format)
+    programme_log.adopt(loaded.config.log)
     try:
         return asyncio.run(_control(", ".join(paths), sources, loaded, started_at))
     except StartError as error:
@@ -86,7 +96,7 @@ def run(paths: Sequence[str]) -> int:
 
 async def _control(name: str, sources: Sources, loaded: Loaded, started_at: float) -> int:
     raise_descriptor_limit()
-    control = Control(sources, loaded, Sockets(), started_at)
+    control = Control(sources, loaded, Sockets(inherit()), started_at)
     log.info("streamlb %s serves %s: %s", streamlb.__version__, name, report.summary(loaded.config))
     banner.show_notes(loaded)
     return await control.run()
@@ -96,6 +106,13 @@ def _show(error: ConfigError) -> None:
     colour = sys.stderr.isatty() and programme_log.wants_colour(os.environ)
     sys.stderr.write(report.render(error.problems, colour))
     sys.stderr.write(report.count_line(len(error.problems), colour=colour))
+
+
+def _check_log_files(config: Config) -> None:
+    """Raises StartError where a log would be lost."""
+    reasons = log_files.refusals(config)
+    if reasons:
+        raise StartError("; ".join(reasons))
 
 
 def raise_descriptor_limit() -> None:
@@ -111,6 +128,7 @@ class Control:
     loaded: what the files say, as far as it was accepted. config: what is served, made of it by `_effective`;
     `version` is its number. loaded_at: when the files were read and accepted for the last time (seconds since 1970).
     reloads, failures: how often they were read again; how often something was not taken over.
+    outcome: of the last change.
     """
 
     def __init__(self, sources: Sources, loaded: Loaded, sockets: Sockets, started_at: float) -> None:
@@ -138,15 +156,25 @@ class Control:
         self._ended: asyncio.Future[int] = self._loop.create_future()
         self.loaded_at = wall_clock()
         self.reloads = self.failures = 0
+        self.outcome: Outcome | None = None
         # configuration
         self._complete(loaded)
         self.loaded = loaded
         self.config = self._effective(loaded)
         self._encoded = msgspec.msgpack.encode(self.config)
         self.version = 1
+        _check_log_files(self.config)
         plan = sockets.plan(self.config, count_workers(self.config))
         self.fleet.equip(plan.slots)
         plan.commit()
+        banner.show_unused(sockets.inheritance.close_rest())
+        self.upgrade = Upgrade(sockets, self._on_succeeded)
+        self._traces = Traces()
+        self._traces.adopt(self.config.tracing)
+        self.notifier = Notifier()
+        self.heartbeat = Heartbeat(
+            self.fleet, lambda: self.config.worker_timeout, self._on_beat, self.notifier.watchdog
+        )
         self._watcher = Watcher(self._watched(), lambda: self._on_files(), self._debounce)
 
     @property
@@ -159,7 +187,10 @@ class Control:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_stop, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        self._loop.add_signal_handler(signal.SIGCHLD, self.fleet.on_child)
+        self._loop.add_signal_handler(signal.SIGQUIT, self._on_quit)
+        self._loop.add_signal_handler(signal.SIGUSR2, self.begin_upgrade)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._on_reopen)
+        self._loop.add_signal_handler(signal.SIGCHLD, self._on_child)
         banner.show_entry_points(self.config, self.fleet.slots[0].sockets)
         self.prober.load(self.config)
         try:
@@ -168,6 +199,7 @@ class Control:
             await asyncio.wait({first, self._ended}, return_when=asyncio.FIRST_COMPLETED)
             if not self.stopping:
                 self.fleet.start()
+            self.heartbeat.start()
             self.resolving.start()
             self.renewal.start(self._loop)
             self._watcher.start()
@@ -177,14 +209,23 @@ class Control:
             self.prober.stop()
             self.resolving.stop()
             self.renewal.stop()
+            self.heartbeat.stop()
+            self.notifier.close()
+            self.upgrade.abandon()
             self.sockets.close()
             self.fleet.end()
+            self._traces.close()
 
     # --- taking over what has changed ------------------------------------------------------------------------------
 
     async def reload(self, reason: str = "reload") -> Outcome:
         """Read the files again and serve what they say now; what became of it."""
-        return await self._turns.ask(reason, reads=True)
+        self.notifier.reloading()
+        try:
+            return await self._turns.ask(reason, reads=True)
+        finally:
+            if not self.stopping:
+                self.notifier.ready(self._status())
 
     async def apply(self, reason: str) -> Outcome:
         """Serve what is to be served now, after something other than the files has changed; what became of it."""
@@ -195,6 +236,12 @@ class Control:
 
     def _on_files(self) -> None:
         spawn(self.reload("files have changed"), "reload")
+
+    def _on_reopen(self) -> None:
+        """Logs were moved away: go on in new files."""
+        programme_log.reopen()
+        self.fleet.tell(Reopen())
+        log.info("SIGUSR1: log files are opened anew")
 
     def _on_hangup(self) -> None:
         spawn(self.reload("SIGHUP"), "reload")
@@ -225,6 +272,7 @@ class Control:
             self._load(loaded, complete=not problems)
         outcome = Outcome(ok=not problems, version=self.version, changes=changes, problems=problems, kept=kept)
         self.failures += not outcome.ok
+        self.outcome = outcome
         banner.show_outcome(outcome, reason, before)
         return outcome
 
@@ -246,6 +294,7 @@ class Control:
         if encoded == self._encoded:
             return [], []
         try:
+            _check_log_files(config)
             plan = self.sockets.plan(config, count_workers(config))
         except StartError as error:
             return [], [str(error)]
@@ -262,11 +311,14 @@ class Control:
             self.fleet.dismiss(0.0)
             plan.abandon()
             return [], reasons
+        # What the renewal of certificates changes it changes in place: the former configuration is as it was sent.
+        changes = diff(msgspec.msgpack.decode(self._encoded, type=Config), config)
         self._encoded = encoded
         plan.commit()
         self.fleet.dismiss(sum(self._graces()) + KILL_MARGIN)
-        programme_log.configure(config.log.level, config.log.format)
-        return [], []
+        programme_log.adopt(config.log)
+        self._traces.adopt(config.tracing)
+        return texts(changes), []
 
     def _adopt(self, config: Config, sockets: list[dict[str, socket.socket]]) -> None:
         """From now on this is what a worker is told to serve."""
@@ -287,12 +339,27 @@ class Control:
 
     def _on_serving(self) -> None:
         log.info("ready in %d ms", (time.monotonic() - self._started_at) * 1000)
+        self.notifier.ready(self._status())
+        if self.sockets.inheritance.predecessor is not None:
+            report_ready(self.sockets.inheritance.predecessor)
+
+    def _on_beat(self, all_well: bool) -> None:
+        """Every second: whether all workers live and serve."""
+        if all_well or self.stopping:
+            self.notifier.alive()
+        if not self.stopping and self.fleet.serving:
+            self.notifier.status(self._status())
+
+    def _status(self) -> str:
+        return banner.status_line(self.config, self.fleet, self.version, len(self.prober.down()), self.outcome)
 
     def _on_message(self, slot: Slot, message: Message) -> None:
         if isinstance(message, Ejected):
             self.prober.on_ejected(slot.number, message.server)
         elif isinstance(message, Drained):
             log.debug("worker %d has drained", slot.number)
+        elif isinstance(message, Traced):
+            self._traces.add(message.spans, message.lost)
 
     def _configuration(self, slot: Slot) -> Configure:
         """What a worker is told to serve, with what is known of the servers now."""
@@ -322,12 +389,46 @@ class Control:
             log.warning("%s again: ending at once", name)
             self._end(SIGNALLED + number)
             return
-        self.stopping = True
         accept_grace, grace = self._graces()
         accepting = f"accepting for {accept_grace:g} s more, then" if accept_grace else "accepting no more,"
         log.info("%s: %s work in flight has %g s; a second signal ends at once", name, accepting, grace)
-        self.fleet.drain(accept_grace + grace + KILL_MARGIN)
+        self.upgrade.abandon()
+        self._drain(accept_grace + grace)
+
+    def _on_quit(self) -> None:
+        log.warning("SIGQUIT: ending at once")
+        self._end(SIGNALLED + signal.SIGQUIT)
+
+    def _drain(self, patience: float, *, handed_over: bool = False) -> None:
+        """Have the workers finish within so many seconds."""
+        self.stopping = True
+        if not handed_over:
+            self.notifier.stopping(patience + KILL_MARGIN)
+        sockets = self.fleet.slots[0].sockets
+        is_held = self.sockets.inheritance.is_held
+        shared = [name for name, sock in sockets.items() if handed_over or is_held(sock)]
+        self.fleet.drain(patience + KILL_MARGIN, Drain(handed_over=handed_over, shared=shared))
         self.sockets.close()
+
+    # --- upgrade ---------------------------------------------------------------------------------------------------
+
+    def begin_upgrade(self) -> str:
+        """Start a successor, which takes over when it is ready; why that cannot be, else nothing."""
+        if self.stopping or not self.fleet.serving:
+            reason = "streamlb is stopping" if self.stopping else "streamlb is not ready yet"
+            log.error("upgrade: %s", reason)
+            return reason
+        return self.upgrade.begin()
+
+    def _on_succeeded(self, pid: int) -> None:
+        _, grace = self._graces()
+        log.info("upgrade: the successor (pid %d) serves; work in flight here has %g s", pid, grace)
+        self.notifier.succeeded_by(pid)
+        self._drain(grace, handed_over=True)
+
+    def _on_child(self) -> None:
+        self.upgrade.on_child()
+        self.fleet.on_child()
 
     def _end(self, code: int) -> None:
         if not self._ended.done():

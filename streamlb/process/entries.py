@@ -17,6 +17,7 @@ from streamlb.process.serving import identity, serve
 
 if TYPE_CHECKING:
     from streamlb.observe.books import Books
+    from streamlb.process.channel import Drain
     from streamlb.process.serving import Serving
     from streamlb.runtime.snapshot import World
 
@@ -68,9 +69,15 @@ class Entries:
         for serving in self.open.values():
             serving.leave_down()
 
-    async def drain(self, *, free_port: bool = False) -> int:
+    async def drain(self, told: Drain, *, free_port: bool = False) -> int:
         """End all entry points in good order; how many conversations were cut off."""
-        drains = [spawn(each.drain(free_port=free_port), f"drain of {each.name}") for each in self.open.values()]
+        drains = [
+            spawn(
+                each.drain(free_port=free_port, at_once=told.handed_over, shared=each.name in told.shared),
+                f"drain of {each.name}",
+            )
+            for each in self.open.values()
+        ]
         return sum(await asyncio.gather(*drains, *self._leaving))
 
     def _has_moved(self, name: str, offered: dict[str, socket.socket]) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from streamlb.process.channel import Configure, Message
+    from streamlb.process.channel import Configure, Drain, Message
 
 log = logging.getLogger(__name__)
 
@@ -240,11 +240,11 @@ class Fleet:
     def _is_alive(self) -> bool:
         return any(slot.pid for slot in [*self.slots, *self._leaving])
 
-    def drain(self, patience: float) -> None:
+    def drain(self, patience: float, drain: Drain | None = None) -> None:
         """Have the workers accept no more and finish; who is still there after `patience` seconds is killed."""
         self._draining = True
         for slot in self.slots:
-            slot.drain()
+            slot.drain(drain)
         if not self._is_alive:
             self._on_empty(False)
         self._loop.call_later(patience, self._on_overdue)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from streamlb.observe.books import Books
     from streamlb.runtime.snapshot import EntryPointTable, World
 
+SETTLING_TURNS = 5
+"""Turns of the loop until a connection in the kernel's queue is accepted, and one that is accepted has its protocol."""
 ABORT_TIMEOUT = 1.0
 """Seconds that aborted conversations get to leave the loop."""
 
@@ -33,6 +35,7 @@ class Serving:
 
     identity: of its socket, the same for all descriptors of it. accept_grace, grace: seconds, see `LifeCycle`.
     stop: accept no more and let go of the socket. leave_down: a server has gone down; take from it what can be taken.
+    stop_reading: leave the datagrams of clients to others, who have the same socket.
     """
 
     def __init__(
@@ -48,7 +51,9 @@ class Serving:
         self.is_udp = table.options.kind == "udp"
         self.stop = stop
         self.leave_down: Callable[[], None] = lambda: None
+        self.stop_reading: Callable[[], None] = lambda: None
         self._options = table.options
+        self._tracing = table.tracing
         self._has_door = needs_door(table)
 
     def suits(self, table: EntryPointTable) -> bool:
@@ -57,27 +62,41 @@ class Serving:
             life_cycle = table.options.transport.life_cycle
             self.accept_grace, self.grace = life_cycle.request_accept_grace_timeout, life_cycle.grace_time_out
             return True
-        return self._has_door == needs_door(table) and self._options == table.options
+        return self._has_door == needs_door(table) and (self._options, self._tracing) == (table.options, table.tracing)
 
-    async def drain(self, *, free_port: bool = False) -> int:
+    async def drain(self, *, free_port: bool = False, at_once: bool = False, shared: bool = False) -> int:
         """Accept for `accept_grace` seconds more, then wait until everything in flight has ended, at most `grace`
         seconds; how many did not.
 
         free_port: a successor wants the address now. A UDP entry point has but one socket, so it ends at once.
+        at_once: there is nobody to accept for. shared: others go on with the socket, and get what clients send.
         """
-        if self.accept_grace and not free_port:
+        if self.accept_grace and not (free_port or at_once):
             await asyncio.sleep(self.accept_grace)
+        if shared:
+            self.stop_reading()
+        else:
+            # What has come so far still gets in.
+            await _settle()
         return await self.finish(0.0 if free_port and self.is_udp else self.grace)
 
     async def finish(self, grace: float) -> int:
         """Accept no more, and wait at most so many seconds for what is in flight; how much of it did not end."""
         self.stop()
+        if not self.is_udp:
+            # Who was accepted last is on the way to being live.
+            await _settle()
         self.live.drain()
         await self.live.wait_empty(grace)
         cut = len(self.live)
         self.live.abort()
         await self.live.wait_empty(ABORT_TIMEOUT)
         return cut
+
+
+async def _settle() -> None:
+    for _ in range(SETTLING_TURNS):
+        await asyncio.sleep(0)
 
 
 def needs_door(table: EntryPointTable) -> bool:
@@ -107,6 +126,7 @@ async def serve(
         # Answers leave through the same socket, so it stays until the last flow has ended.
         serving = Serving(table, live, sock)
         serving.leave_down = entry.leave_down
+        serving.stop_reading = entry.stop_reading
         return serving
     if needs_door(table):
         return Serving(table, live, sock, Door(world, name, loop, live, sock, books).stop)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import streamlb
 from streamlb.observe.cells import Cells
 from streamlb.process.channel import Channel, Configure, Drain, Listen, Memory
+from streamlb.process.lifeline import PULSE, Lifeline
 from streamlb.process.renewal import wall_clock
 from streamlb.process.restart import Restarts
 
@@ -56,6 +57,7 @@ class Slot:
         # worker
         self.ready = False
         self._given: dict[str, socket.socket] = {}
+        self.lifeline: Lifeline | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
 
@@ -69,12 +71,14 @@ class Slot:
         """Start a worker on the sockets. Raises OSError when there is no process to be had."""
         self.was_started = True
         channel, theirs = Channel.pair()
-        command = [sys.executable, "-P", "-m", "streamlb.process.worker", str(theirs.fileno())]
         self.restarts.started(loop.time())
         try:
+            lifeline = self._renew_lifeline()
+            given = [theirs.fileno(), lifeline.stack]
+            command = [sys.executable, "-P", "-m", "streamlb.process.worker", *map(str, given)]
             # A process group of its own: what a terminal sends to the group (Ctrl-C) is for the control process alone.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=_environment(), process_group=0
+                command, stdin=subprocess.DEVNULL, pass_fds=given, env=_environment(), process_group=0
             )
         except OSError:
             channel.close()
@@ -87,6 +91,7 @@ class Slot:
         self._given = {}
         if self._memory >= 0:
             self.tell(Memory(wall_clock()), [self._memory])
+        self.tell(Listen(PULSE), [lifeline.door.fileno()])
         self.configure(configure)
 
     def configure(self, configure: Configure) -> None:
@@ -97,14 +102,20 @@ class Slot:
         self._given = dict(self.sockets)
         self.tell(configure)
 
+    def _renew_lifeline(self) -> Lifeline:
+        if self.lifeline is not None:
+            self.lifeline.close()
+        self.lifeline = Lifeline()
+        return self.lifeline
+
     def tell(self, message: Message, descriptors: list[int] | None = None) -> None:
         """Send a message to the worker, if there is one."""
         if self._channel is not None:
             self._channel.send(message, descriptors)
 
-    def drain(self) -> None:
+    def drain(self, drain: Drain | None = None) -> None:
         """Have the worker finish and end."""
-        self.tell(Drain())
+        self.tell(drain or Drain())
 
     def kill(self) -> None:
         """End the worker now."""
@@ -129,6 +140,9 @@ class Slot:
             if self._memory >= 0:
                 # What it had open is closed, by the kernel.
                 Cells(self._memory).settle()
+            if self.lifeline is not None:
+                self.lifeline.close()
+                self.lifeline = None
         return code
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from streamlb.errors import StartError
 from streamlb.net.address import Address, bind, parse_address
+from streamlb.process.inheritance import Inheritance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 class Sockets:
     """All listening sockets of this process. It owns them; who stops listening for good calls `close`."""
 
-    def __init__(self, inherited: dict[str, list[socket.socket]] | None = None) -> None:
-        """inherited: sockets that listen already, by name of entry point or by address; each is used once."""
+    def __init__(self, inheritance: Inheritance | None = None) -> None:
+        """inheritance: sockets that listen already, which are used before any are made."""
         # process
-        self.inherited = inherited or {}
+        self.inheritance = inheritance or Inheritance()
         self.groups: dict[Key, Group] = {}
 
     def plan(self, config: Config, workers: int) -> Plan:
@@ -41,6 +42,7 @@ class Sockets:
             wanted[name] = ("" if address.port else name, address)
         plan = Plan(self, workers)
         leaving = [sock for key, group in self.groups.items() if key not in wanted.values() for sock in group]
+        leaving += self.inheritance.rest
         try:
             for name, key in wanted.items():
                 plan.add(name, key, leaving)
@@ -72,7 +74,7 @@ class Plan:
     def add(self, name: str, key: Key, leaving: Iterable[socket.socket]) -> None:
         """Find or make the sockets of an entry point. `leaving`: those of ours that this plan does not need."""
         known = [] if key in self._groups else self._sockets.groups.get(key, [])[: self._workers]
-        group = list(known) or self._inherited(name, key) or [self._first(name, key[1], leaving)]
+        group = list(known) or self._inherited(name, key[1]) or [self._first(name, key[1], leaving)]
         self._groups[key] = group
         if len(group) < self._workers:
             self._multiply(name, key[1], group)
@@ -92,14 +94,12 @@ class Plan:
 
     # --- making sockets --------------------------------------------------------------------------------------------
 
-    def _inherited(self, name: str, key: Key) -> Group:
-        for known in (name, str(key[1])):
-            if known in self._sockets.inherited:
-                group = self._sockets.inherited.pop(known)
-                # Nobody would accept what the kernel gives to the rest.
-                _close(group[self._workers :])
-                return group[: self._workers]
-        return []
+    def _inherited(self, name: str, address: Address) -> Group:
+        group = self._sockets.inheritance.take(name, address)
+        self._fresh += group
+        # Nobody would accept what the kernel gives to the rest.
+        _close(group[self._workers :])
+        return group[: self._workers]
 
     def _first(self, name: str, address: Address, leaving: Iterable[socket.socket]) -> socket.socket:
         """The first socket of an address; it does not share, so it finds out whether somebody else listens there."""
@@ -118,10 +118,14 @@ class Plan:
 
     def _multiply(self, name: str, address: Address, group: Group) -> None:
         """As many sockets as there are workers. Who has bound alone may let those of the same user join afterwards."""
-        _let_share(group)
+        # Who comes while there is no streamlb waits in the queue of a socket that systemd keeps, and in no other: it
+        # stays the only one, and all workers accept from it.
+        is_kept = address.kind == "tcp" and self._sockets.inheritance.is_held(group[0])
+        if not is_kept:
+            _let_share(group)
         chosen = address._replace(port=group[0].getsockname()[1])
         while len(group) < self._workers:
-            sock = bind(chosen, name=name, reuse_port=True)
+            sock = group[0].dup() if is_kept else bind(chosen, name=name, reuse_port=True)
             self._fresh.append(sock)
             group.append(sock)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamlb.health.verdicts import Verdicts
 from streamlb.observe import log as programme_log
+from streamlb.observe.access import AccessLog
 from streamlb.observe.books import Books
 from streamlb.observe.cells import VERSION, Cells
 from streamlb.observe.throttle import Throttle, often
@@ -34,9 +35,13 @@ from streamlb.process.channel import (
     Listen,
     Memory,
     Ready,
+    Reopen,
     Told,
+    Traced,
 )
 from streamlb.process.entries import Entries
+from streamlb.process.lifeline import PULSE
+from streamlb.process.pulse import Pulse
 from streamlb.proxy import tcp_dialling
 from streamlb.proxy.pool import prepare, retire
 from streamlb.runtime.build import build
@@ -63,15 +68,17 @@ class Worker:
     inbox: what the control process says, in order; None when it is gone.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel, stack: int = -1) -> None:
         # process
         self._loop = loop
         self._channel = channel
         self._inbox: asyncio.Queue[Message | None] = asyncio.Queue()
         self._registry = Registry()
+        self._access = AccessLog(loop, lambda spans, lost: channel.send(Traced(spans, lost)))
         self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)), self._on_server_down)
         self._world: World | None = None
         self._entries = Entries()
+        self._pulse = Pulse(loop, stack)
         self._books: Books | None = None
         self._throttle = Throttle(LOG_INTERVAL)
 
@@ -80,8 +87,9 @@ class Worker:
         self._loop.set_exception_handler(self._on_bug)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._inbox.put_nowait, Drain())
-        # The control process reloads and tells us; a stray SIGHUP (a closed terminal) must not end us.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # The control process reloads and tells us; a stray signal (a closed terminal, pkill) must not end us.
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
         self._channel.start(self._loop, self._on_message, lambda: self._inbox.put_nowait(None))
         while True:
             message = await self._inbox.get()
@@ -89,25 +97,32 @@ class Worker:
                 if not await self._configure(message):
                     return 1
             elif isinstance(message, Drain):
-                await self._drain()
+                await self._drain(message)
                 return 0
             elif message is None:
                 log.error("the control process is gone: accepting no more, finishing what is in flight")
-                await self._drain(free_port=True)
+                await self._drain(Drain(), free_port=True)
                 return 1
 
     def _on_message(self, message: Message, descriptors: list[int]) -> None:
         if isinstance(message, Listen):
             [descriptor] = descriptors
-            self._entries.offer(message.entry_point, socket.socket(fileno=descriptor))
+            sock = socket.socket(fileno=descriptor)
+            if message.entry_point == PULSE:
+                self._pulse.open(sock)
+            else:
+                self._entries.offer(message.entry_point, sock)
         elif isinstance(message, Memory):
             [descriptor] = descriptors
-            self._books = Books(Cells(descriptor))
+            self._books = Books(Cells(descriptor), self._access)
             self._books.cells.begin(message.now)
             os.close(descriptor)
         elif isinstance(message, Health):
             # At once, whatever the inbox waits for: the next pick must know.
             self._verdicts.apply(message.server, message.up)
+        elif isinstance(message, Reopen):
+            programme_log.reopen()
+            self._access.reopen()
         elif isinstance(message, Ask):
             self._channel.send(Told(message.number, self._tell(message.what, message.limit)))
         else:
@@ -117,6 +132,8 @@ class Worker:
 
     def _tell(self, what: str, limit: int) -> bytes | None:
         """The answer to a question of the control process; None to one that makes no sense here."""
+        if what == "pulse":
+            return self._pulse.tell()
         return None
 
     # --- serving -------------------------------------------------------------------------------------------------
@@ -129,8 +146,7 @@ class Worker:
             self._fail(told, error)
             # Nothing has changed: what was served before still is.
             return self._world is not None
-        options = told.config.log
-        programme_log.configure(options.level, options.format, worker=told.worker if told.workers > 1 else None)
+        programme_log.adopt(told.config.log, worker=told.worker if told.workers > 1 else None)
         try:
             self._verdicts.adopt(runtime)
             if self._world is None:
@@ -138,9 +154,12 @@ class Worker:
             else:
                 self._world.runtime = runtime
                 retire(self._registry.retired)
+                for queue in self._registry.stirred:
+                    queue.stir()
                 if self._registry.parked:
                     self._on_server_down()
-            books = self._books = self._books or Books()
+            self._access.adopt(told.config)
+            books = self._books = self._books or Books(access=self._access)
             books.adopt(told.config)
             books.cells.values[VERSION] = float(told.version)
             await self._entries.change(self._world, books)
@@ -177,13 +196,14 @@ class Worker:
     def _on_server_down(self) -> None:
         self._entries.leave_down()
 
-    async def _drain(self, *, free_port: bool = False) -> None:
+    async def _drain(self, told: Drain, *, free_port: bool = False) -> None:
         if self._world is not None:
-            self._world.terminating = True
-        cut = await self._entries.drain(free_port=free_port)
+            self._world.terminating = not told.handed_over
+        cut = await self._entries.drain(told, free_port=free_port)
         if cut:
             what = "conversation was" if cut == 1 else "conversations were"
             log.warning("%d %s cut off at the end of the grace time", cut, what)
+        self._access.close()
         self._channel.send(Drained(cut))
         self._channel.finish(LAST_WORD_TIMEOUT)
 
@@ -206,16 +226,17 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def main(descriptor: int) -> int:
-    """Run a worker on the channel `descriptor`; the exit code."""
+def main(descriptor: int, stack: int = -1) -> int:
+    """Run a worker on the channel `descriptor`; the exit code. stack: the file for where it stands, if it does."""
     programme_log.configure()
     loop = new_loop()
     asyncio.set_event_loop(loop)
-    return loop.run_until_complete(Worker(loop, Channel(socket.socket(fileno=descriptor))).run())
+    return loop.run_until_complete(Worker(loop, Channel(socket.socket(fileno=descriptor)), stack).run())
 
 
 if __name__ == "__main__":
-    code = main(int(sys.argv[1]))
+    code = main(*map(int, sys.argv[1:3]))
     # Everything has ended or was cut off; to take the loop apart could only hang.
     sys.stderr.flush()
+    logging.shutdown()
     os._exit(code)

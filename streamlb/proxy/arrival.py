@@ -9,7 +9,7 @@ from __future__ import annotations
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any
 
-from streamlb.net.address import client_ip
+from streamlb.net.address import client_of
 
 if TYPE_CHECKING:
     from streamlb.net.address import IPAddress
@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 
 class Arrival:
-    """client, port: where the connection comes from, as a trusted PROXY header says or else the kernel.
+    """client, port: where the connection comes from, as a trusted PROXY header says or else the kernel. text: the same
+    address as text.
 
     destination: what the client connected to, by that header; None is the address it was accepted at.
     host: the server name of its ClientHello, empty for none. protocols: its ALPN. is_tls: whether there was one.
     is_postgres: it asked for TLS in PostgreSQL's way, and was told to go ahead.
     """
 
-    __slots__ = ("client", "destination", "host", "is_postgres", "is_tls", "port", "protocols")
+    __slots__ = ("client", "destination", "host", "is_postgres", "is_tls", "port", "protocols", "text")
 
     def __init__(self, peer: Any) -> None:
         # connection
-        self.client: IPAddress = client_ip(peer)
+        self.client: IPAddress
+        self.client, self.text = client_of(peer[0])
         self.port: int = peer[1]
         self.destination: Endpoint | None = None
         self.host = b""
@@ -44,4 +46,5 @@ class Arrival:
         """Take a proxy's word for who its client is, and what that one connected to."""
         client, self.port = source
         self.client = (client.ipv4_mapped or client) if isinstance(client, IPv6Address) else client
+        self.text = str(self.client)
         self.destination = destination

@@ -150,7 +150,7 @@ class Door:
     def take_https(self, secure: SecureSocket, arrival: Arrival, options: str) -> None:
         """TLS has ended here, held to these options; what is inside is HTTP. The poller watches it already."""
         protocol = self._https(arrival, options)
-        SecureTransport(self.loop, secure, protocol, (str(arrival.client), arrival.port), is_watched=True)
+        SecureTransport(self.loop, secure, protocol, is_watched=True)
 
     async def _adopt(self, sock: socket.socket, arrival: Arrival) -> None:
         """Hand a connection that was accepted raw to the HTTP engine."""

@@ -13,8 +13,9 @@ import contextlib
 from typing import TYPE_CHECKING, Final, cast
 
 from streamlb.errors import DownstreamError
-from streamlb.net.address import client_ip
+from streamlb.net.address import client_of
 from streamlb.net.outgoing import count_untaken
+from streamlb.net.secure_transport import write_last
 from streamlb.observe import records
 from streamlb.proxy.answers import render_answer
 from streamlb.proxy.clock import NEVER
@@ -117,9 +118,9 @@ class Downstream(asyncio.Protocol):
 
     def _client_address(self) -> str:
         if self._arrival is not None:
-            return str(self._arrival.client)
+            return self._arrival.text
         peer = self.transport.get_extra_info("peername")
-        return str(client_ip(peer)) if peer else "0.0.0.0"
+        return client_of(peer[0])[1] if peer else "0.0.0.0"
 
     def _note_tls(self) -> None:
         ssl_object = self.transport.get_extra_info("ssl_object")
@@ -176,7 +177,11 @@ class Downstream(asyncio.Protocol):
             self.entry.gone += 1
         self.ending = True
         self._forwarder.abandon()
+        self._reader.leave()
         self.entry.closed(self)
+        # They hold each other: without a word they, and what TLS has left, would wait for the collector.
+        self._forwarder.tunnel = None
+        self._forwarder = cast("Forwarder", None)
 
     def pause_writing(self) -> None:
         self.write_blocked = True
@@ -311,13 +316,15 @@ class Downstream(asyncio.Protocol):
 
     # --- what the forwarder calls ------------------------------------------------------------------------------
 
-    def finish(self, keep: bool) -> None:
-        """The answer is written; go on with the next request, or end."""
+    def finish(self, keep: bool, last: bytes) -> None:
+        """Write the last bytes of an answer; go on with the next request, or end."""
         self.busy = False
         self.upstream_full = False
         if not keep:
-            self._end()
+            self._end(last)
             return
+        if last:
+            self.transport.write(last)
         self.due_at = self.entry.clock.after(self.entry.idle_timeout)
         if self.entry.live.draining:
             # Its answer had begun before, without a word of that: the next request may be on its way.
@@ -385,9 +392,8 @@ class Downstream(asyncio.Protocol):
         """Answer and end: what follows cannot be read with certainty. reason: of a request that nobody forwarded."""
         if reason:
             self._forwarder.ledger.refused(self, status, reason, head)
-        self.transport.write(render_answer(status, close=True))
         self.busy = False
-        self._end(linger=True)
+        self._end(render_answer(status, close=True), linger=True)
 
     def cut(self) -> None:
         """End visibly in the middle of an answer, by a reset: nobody may take it for complete."""
@@ -400,22 +406,28 @@ class Downstream(asyncio.Protocol):
 
     # --- the end -----------------------------------------------------------------------------------------------
 
-    def _end(self, *, linger: bool = False) -> None:
-        """Close once everything is written. Bytes the client still sends would turn the close into a reset and could
-        take the answer with it, so where some are to be expected they are read and dropped for a while."""
+    def _end(self, last: bytes = b"", *, linger: bool = False) -> None:
+        """Write `last`, and close once everything is written."""
         if self.ending:
             return
         self.ending = True
-        if (linger or self.body is not None or self._inbox) and not self.eof and not self.transport.is_closing():
-            self._inbox = b""
-            self.body = None
-            self.upstream_full = self.write_blocked = False
-            self._update_reading()
-            self.due_at = self.entry.clock.after(LINGER)
-            self.transport.write_eof()
+        if (linger or self.body is not None or self._inbox) and not self.eof:
+            self._linger(last)
         else:
             self.due_at = self.entry.clock.after(self.entry.write_timeout)
-            self.transport.close()
+            write_last(self.transport, last)
+
+    def _linger(self, last: bytes) -> None:
+        """End our side only. Bytes the client still sends would turn a close into a reset and could take the answer
+        with it, so they are read and dropped for a while."""
+        self.transport.write(last)
+        self._inbox = b""
+        self.body = None
+        self.upstream_full = self.write_blocked = False
+        self.due_at = self.entry.clock.after(LINGER)
+        if not self.transport.is_closing():
+            self._update_reading()
+            self.transport.write_eof()
 
     def drain(self) -> None:
         """Who has a request under way, or sends one yet, is answered `Connection: close`."""

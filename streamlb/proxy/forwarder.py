@@ -173,6 +173,7 @@ class Forwarder(HttpFacts):
         self.deadline, self._whole = self._whole, NEVER
         self.want.again()
         self.client.renew()
+        self._service = self._entry.present(self._service)
         server = self._service.pick(self.want)
         if server is None:
             self._wait()
@@ -382,15 +383,16 @@ class Forwarder(HttpFacts):
         as_it_is = framing != UNTIL_CLOSE and self.head.minor == 1 and not self.want.cookies
         if as_it_is and exchange.keeps_client and not self._entry.live.draining:
             self.sent_head = head.plain
-            client.transport.write(head.plain + data if data else head.plain)
+            answer = head.plain + data if data else head.plain
         else:
-            self._answer_with_changes(head, framing, data)
+            answer = self._changed(head, framing, data)
         if done:
-            self._end()
+            self._end(answer)
         else:
+            client.transport.write(answer)
             bypass(self._entry.loop, upstream, client)
 
-    def _answer_with_changes(self, head: ResponseHead, framing: int, data: bytes) -> None:
+    def _changed(self, head: ResponseHead, framing: int, data: bytes) -> bytes:
         """The head with what this exchange adds to it: cookies, another framing, the end of the connection."""
         exchange, old = self.exchange, self.head.minor == 0
         if framing == UNTIL_CLOSE or (framing == CHUNKED and old):
@@ -402,15 +404,17 @@ class Forwarder(HttpFacts):
         self.sent_head = changed
         if data:
             changed += encode_chunk(data) if self._rechunk else data
-        self.client.transport.write(changed)
+        return changed
 
     def on_answer_body(self, upstream: Upstream, data: bytes, done: bool) -> None:
         client = self.client
-        if data:
-            client.transport.write(encode_chunk(data) if self._rechunk else data)
+        if data and self._rechunk:
+            data = encode_chunk(data)
         if done:
-            self._end()
+            self._end(data)
         else:
+            if data:
+                client.transport.write(data)
             self.on_progress()
             bypass(self._entry.loop, upstream, client)
 
@@ -430,9 +434,7 @@ class Forwarder(HttpFacts):
             return
         loss = exchange.on_loss(clean=error is None, reused=upstream.reused)
         if loss is Loss.COMPLETE:
-            if self._rechunk:
-                self.client.transport.write(LAST_CHUNK)
-            self._end()
+            self._end(LAST_CHUNK if self._rechunk else b"")
             return
         if loss is Loss.RETRY:
             self._replay = None  # Empty: a request whose body has left is not repeated.
@@ -457,14 +459,13 @@ class Forwarder(HttpFacts):
         cookies = self.want.cookies if status in (502, 504) else None
         method = self.head.method
         answer = render_answer(status, method, close=not keep, cookies=cookies, location=location, body=body)
-        self.client.transport.write(answer)
         self.exchange.client_keeps = keep
         self.status, self.reason, self.sent_head = status, reason, answer
         self.answer_size = 0 if method == b"HEAD" else len(answer) - answer.index(b"\r\n\r\n") - 4
-        self._end()
+        self._end(answer)
 
-    def _end(self) -> None:
-        """The answer is written; let go of everything this exchange held."""
+    def _end(self, last: bytes) -> None:
+        """Let go of everything this exchange held, and write the last bytes of its answer."""
         exchange = self.exchange
         exchange.answer = Answer.DONE
         self.deadline = NEVER
@@ -483,7 +484,7 @@ class Forwarder(HttpFacts):
         self._early = b""
         self._drop_replay()
         self._leave_server()
-        self.client.finish(exchange.keeps_client)
+        self.client.finish(exchange.keeps_client, last)
 
     # --- tunnels (RFC 9110 section 7.8) ------------------------------------------------------------------------
 

@@ -15,7 +15,9 @@ from streamlb.observe.books import Books
 from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.clock import NEVER, Clock
 from streamlb.proxy.downstream import Downstream
+from streamlb.proxy.heads import Habits
 from streamlb.proxy.ledger import HttpLedger
+from streamlb.proxy.marking import Marking
 from streamlb.proxy.mirror import Mirrors
 from streamlb.proxy.pool import Pool
 from streamlb.proxy.replay import Replays
@@ -25,7 +27,7 @@ from streamlb.wire.policy import RequestPolicy
 if TYPE_CHECKING:
     import asyncio
 
-    from streamlb.balance.selection import Server
+    from streamlb.balance.selection import Node, Server
     from streamlb.config.static import EntryPoint
     from streamlb.errors import DownstreamError, UpstreamError
     from streamlb.proxy.arrival import Arrival
@@ -57,12 +59,14 @@ class HttpEntry:
         "clock",
         "forwarding",
         "gone",
+        "habits",
         "head_timeout",
         "idle_timeout",
         "is_secure",
         "ledger",
         "live",
         "loop",
+        "marking",
         "max_age",
         "max_head",
         "max_requests",
@@ -97,6 +101,7 @@ class HttpEntry:
         self.clock = Clock(loop)
         self.mirrors = Mirrors(self)
         self.replays = Replays()
+        self.habits = Habits()
         self.gone = 0
         self._throttle = Throttle(LOG_INTERVAL)
         self.server_name = socket.gethostname().encode()
@@ -104,6 +109,7 @@ class HttpEntry:
         self.policy = request_policy(options)
         self.forwarding = options.forwarded_headers
         self.trusted = Trusted(self.forwarding)
+        self.marking = Marking.of(options, world.runtime.entry_points[name].tracing)
         self._set_limits(options)
 
     def _set_limits(self, options: EntryPoint) -> None:
@@ -144,6 +150,10 @@ class HttpEntry:
         """Whether a request may not come over a connection whose handshake was held to these TLS options."""
         table = self._world.runtime.entry_points.get(self.name)
         return table is not None and table.plan.misdirects(options, host, route)
+
+    def present(self, service: Node) -> Node:
+        """A service as it is now, for whoever has waited; as it was, if it is no more."""
+        return self._world.runtime.services.get(("http", service.name), service)
 
     def pool_of(self, server: Server) -> Pool:
         """The connections kept to `server`, made at its first use."""

@@ -210,6 +210,7 @@ class HttpLedger:
             sent_bytes=size + facts.bytes_down,
             retries=facts.retries,
             reason=facts.reason,
+            sticky_hit=facts.want.stuck,
             mirrors=tuple(order.name for order in facts.want.mirrors),
             tls=self.tls,
             secure=facts.client.entry.is_secure,

@@ -23,7 +23,7 @@ from streamlb.proxy.tcp_mirror import TcpMirrors
 if TYPE_CHECKING:
     import asyncio
 
-    from streamlb.balance.selection import Server
+    from streamlb.balance.selection import Node, Server
     from streamlb.errors import UpstreamError
     from streamlb.proxy.arrival import Arrival
     from streamlb.proxy.live import Live
@@ -93,6 +93,10 @@ class TcpEntry:
             TcpConversation(self, sock, route, source, destination, is_postgres, server_name).begin()
         else:
             sock.close()
+
+    def present(self, service: Node) -> Node:
+        """A service as it is now, for whoever has waited; as it was, if it is no more."""
+        return self._world.runtime.services.get(("tcp", service.name), service)
 
     def _admits(self, route: Route, source: Endpoint) -> bool:
         """Whether the middlewares of a router let a client in."""

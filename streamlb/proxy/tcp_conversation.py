@@ -171,6 +171,7 @@ class TcpConversation:
     def on_room(self) -> None:
         self._queue = None
         self._want.again()
+        self._service = self._entry.present(self._service)
         server = self._service.pick(self._want)
         if server is not None:
             self.due_at = self._entry.clock.after(PATIENCE)

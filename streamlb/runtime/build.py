@@ -116,8 +116,8 @@ class _Trees:
         if service.load_balancer is not None:
             configured = service.load_balancer
             limits = self._limits(name, service, configured)
-            queue = _queue(name, configured, limits)
-            servers = self._servers(name, configured, limits, queue)
+            queue = self._queue(name, configured, limits)
+            servers = self._servers(name, configured, limits)
             return self._balancer(name, configured, servers, self._strategies.of_servers(configured, servers), queue)
         if service.weighted is not None:
             children = self._children(name, service.weighted.services)
@@ -168,9 +168,7 @@ class _Trees:
                 made.append((by_cookie(override.cookie.name, override.cookie.value), node))
         return Overridden(balancer, made)
 
-    def _servers(
-        self, service: str, balancer: model.LoadBalancer, limits: Limits | Reach, queue: Queue | None
-    ) -> list[Child]:
+    def _servers(self, service: str, balancer: model.LoadBalancer, limits: Limits | Reach) -> list[Child]:
         children = []
         transport = self._transport(service, balancer)
         for configured in balancer.servers:
@@ -182,9 +180,16 @@ class _Trees:
                 server = _http_server(configured, service, balancer.pass_host_header, state)
             else:
                 server = _raw_server(configured, service, state)
-            server.limits, server.max_connections, server.queue = limits, configured.max_connections, queue
+            server.limits = limits
+            self._renewal.places(self._protocol, service, configured.name, configured.max_connections)
             children.append(Child(configured.name, server, configured.weight))
         return children
+
+    def _queue(self, service: str, balancer: model.LoadBalancer, limits: Limits | Reach) -> Queue | None:
+        if not any(server.max_connections for server in balancer.servers):
+            return None
+        fresh = Queue(service, balancer.queue.max_size, balancer.queue.timeout, limits)
+        return self._renewal.queue(self._protocol, service, fresh)
 
     def _limits(self, name: str, service: model.Service, balancer: model.LoadBalancer) -> Limits | Reach:
         """What exchanges, or conversations, with the servers of a load balancer are held to."""
@@ -244,12 +249,6 @@ def _statuses(texts: list[str]) -> frozenset[int]:
     """All statuses of a list such as `500-504`, `429`."""
     ranges = [(int(first), int(last or first)) for first, _, last in (text.partition("-") for text in texts)]
     return frozenset(status for first, last in ranges for status in range(first, last + 1))
-
-
-def _queue(service: str, balancer: model.LoadBalancer, limits: Limits | Reach) -> Queue | None:
-    if not any(server.max_connections for server in balancer.servers):
-        return None
-    return Queue(service, balancer.queue.max_size, balancer.queue.timeout, limits)
 
 
 def _sticky(service: str, children: list[Child], cookie: model.Cookie) -> Sticky[TreeNode]:

@@ -1,4 +1,4 @@
-"""What survives a reload: servers' states, rotations' positions, mirror quotas' credit, clients' connection counts.
+"""What survives a reload: servers' states, whose turn it is, mirror quotas' credit, queues, clients' connection counts.
 
 What lives here: `Registry`, one per worker, and its keys. What must not: the tree itself (`build.py`).
 Used by `build.py` only; its size is that of the configuration last built.
@@ -8,40 +8,51 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streamlb.balance.load import LeastBusy, LeastTime
 from streamlb.balance.selection import ServerState
 from streamlb.balance.strategy import Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from streamlb.balance.queue import Queue
     from streamlb.balance.quota import Quota
     from streamlb.balance.tree import Balancer
     from streamlb.config.static import ServersTransport, TcpServersTransport
     from streamlb.routing.matchers import ClientAddress
 
     Transport = ServersTransport | TcpServersTransport
+    Ordered = Rotation[Any] | LeastBusy | LeastTime
+    """Strategies that remember whose turn it was."""
 
 StateKey = tuple[str, str, str]
+ServiceKey = tuple[str, str]
+
+Places = tuple[tuple[str, int], ...]
+"""The servers of a service, and how many conversations each may have at once."""
 
 
 class Registry:
     """What the next snapshot takes over from the last one.
 
     retired: states of servers that the last build no longer has; whoever keeps something in their `pool` closes it.
+    stirred: queues whose servers or places are others since the last build; whoever waits there must pick again.
     parked: of servers in maintenance, as long as they are: what is still under way there.
     """
 
-    __slots__ = ("_counts", "_quotas", "_rotations", "_states", "parked", "retired")
+    __slots__ = ("_counts", "_queues", "_quotas", "_states", "_strategies", "parked", "retired", "stirred")
 
     def __init__(self) -> None:
         # across snapshots
         self._states: dict[StateKey, ServerState] = {}
-        self._rotations: dict[tuple[str, str], tuple[tuple[str, ...], Rotation[Any]]] = {}
+        self._strategies: dict[ServiceKey, Ordered] = {}
         self._quotas: dict[StateKey, Quota] = {}
+        self._queues: dict[ServiceKey, tuple[Queue, Places]] = {}
         self._counts: dict[tuple[str, str], dict[ClientAddress, int]] = {}
         self.parked: dict[StateKey, ServerState] = {}
         # snapshot
         self.retired: list[ServerState] = []
+        self.stirred: list[Queue] = []
 
     def renew(self) -> Renewal:
         """Begin a build; nothing changes here before it is committed."""
@@ -54,15 +65,27 @@ class Renewal:
     Keys are of protocol, service and, where there are several, the name of the server or mirror.
     """
 
-    __slots__ = ("_counts", "_parked", "_quotas", "_registry", "_rotations", "_states", "_transports")
+    __slots__ = (
+        "_counts",
+        "_parked",
+        "_places",
+        "_queues",
+        "_quotas",
+        "_registry",
+        "_states",
+        "_strategies",
+        "_transports",
+    )
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._states: dict[StateKey, ServerState] = {}
         self._parked: dict[StateKey, ServerState] = {}
         self._transports: dict[StateKey, Transport] = {}
-        self._rotations: dict[tuple[str, str], tuple[tuple[str, ...], Rotation[Any]]] = {}
+        self._places: dict[StateKey, int] = {}
+        self._strategies: dict[ServiceKey, Ordered] = {}
         self._quotas: dict[StateKey, Quota] = {}
+        self._queues: dict[ServiceKey, Queue] = {}
         self._counts: dict[tuple[str, str], dict[ClientAddress, int]] = {}
 
     def state(self, protocol: str, service: str, server: str, transport: Transport) -> ServerState:
@@ -85,20 +108,23 @@ class Renewal:
         state = self._registry._states.get(key) or self._registry.parked.get(key)
         self._parked[key] = state or ServerState()
 
+    def places(self, protocol: str, service: str, server: str, count: int) -> None:
+        """How many conversations a server may have at once, 0 for any number."""
+        self._places[protocol, service, server] = count
+
+    def queue(self, protocol: str, service: str, fresh: Queue) -> Queue:
+        """Where to wait for a place at a server: the known queue, which takes on the limits of `fresh`, else that."""
+        known = self._registry._queues.get((protocol, service))
+        self._queues[protocol, service] = fresh
+        return known[0] if known is not None else fresh
+
     def resume(self, protocol: str, balancer: Balancer) -> None:
-        """Let the balancer's rotation go on where its predecessor stands, if children and weights are the same."""
-        rotation = balancer.strategy
-        if not isinstance(rotation, Rotation):
-            return
-        key = (protocol, balancer.name)
-        names = tuple(child.name for child in balancer.children)
-        former_names, former = self._registry._rotations.get(key, ((), None))
-        if former is not None and former_names == names and former.shape == rotation.shape:
-            rotation.resume(former)
-        self._rotations[key] = (names, rotation)
+        """Let the balancer go on with whose turn it is where its predecessor stands by then."""
+        if isinstance(balancer.strategy, Rotation | LeastBusy | LeastTime):
+            self._strategies[protocol, balancer.name] = balancer.strategy
 
     def quota(self, protocol: str, service: str, mirror: str, percent: int, make: Callable[[], Quota]) -> Quota:
-        """The quota of a mirror, the known one if its percentage is the same."""
+        """The quota of a mirror, the known one if its percentage is the same, else one that goes on from it."""
         key = (protocol, service, mirror)
         quota = self._quotas.get(key)
         if quota is not None:
@@ -106,6 +132,8 @@ class Renewal:
             return make()
         former = self._registry._quotas.get(key)
         quota = former if former is not None and former.percent == percent else make()
+        if former is not None and quota is not former:
+            quota.resume(former)
         self._quotas[key] = quota
         return quota
 
@@ -120,11 +148,36 @@ class Renewal:
         registry = self._registry
         for key, transport in self._transports.items():
             self._states[key].transport = transport
+            self._states[key].max_connections = self._places.get(key, 0)
+            self._states[key].queue = None
         registry.retired = [state for key, state in registry._states.items() if self._states.get(key) is not state]
         registry._states = self._states
         registry.parked = self._parked
         for state in self._parked.values():
             state.up = False  # For who still holds a node of it: nobody new gets there.
-        registry._rotations = self._rotations
+        for service, strategy in self._strategies.items():
+            former = registry._strategies.get(service)
+            if type(former) is type(strategy):
+                strategy.resume(former)  # type: ignore[arg-type]
+        registry._strategies = self._strategies
         registry._quotas = self._quotas
+        self._commit_queues()
         registry._counts = self._counts
+
+    def _commit_queues(self) -> None:
+        registry = self._registry
+        places: dict[ServiceKey, list[tuple[str, int]]] = {service: [] for service in self._queues}
+        for (protocol, service, server), count in self._places.items():
+            if (protocol, service) in places:
+                places[protocol, service].append((server, count))
+        former, registry._queues = registry._queues, {}
+        registry.stirred = [queue for service, (queue, _) in former.items() if service not in self._queues]
+        for key, fresh in self._queues.items():
+            now = tuple(places[key])
+            queue, before = former.get(key, (fresh, now))
+            queue.max_size, queue.timeout, queue.limits = fresh.max_size, fresh.timeout, fresh.limits
+            registry._queues[key] = queue, now
+            if before != now:
+                registry.stirred.append(queue)
+            for server, _ in now:
+                self._states[(*key, server)].queue = queue

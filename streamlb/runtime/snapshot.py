@@ -16,6 +16,7 @@ from streamlb.runtime.secure import SecurePlan
 if TYPE_CHECKING:
     from streamlb.balance.selection import Node
     from streamlb.config.model import Config
+    from streamlb.config.observation import Tracing
     from streamlb.config.static import EntryPoint
     from streamlb.routing.matchers import Connection
     from streamlb.routing.router import HttpTable, Route, TcpTable
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 class EntryPointTable:
     """What one entry point routes to; None where it has no such routers. TCP routers are tried before HTTP ones.
 
-    udp: the service of its UDP router, `udp_route`.
+    udp: the service of its UDP router, `udp_route`. tracing: how its requests are traced, None for not at all.
 
     http, tcp: for connections in the clear. https, tcp_tls: for those over TLS. plan: the TLS options of `https`.
     """
 
-    __slots__ = ("http", "https", "name", "options", "plan", "tcp", "tcp_tls", "udp", "udp_route")
+    __slots__ = ("http", "https", "name", "options", "plan", "tcp", "tcp_tls", "tracing", "udp", "udp_route")
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class EntryPointTable:
         tcp: TcpTable | None = None,
         tcp_tls: TcpTable | None = None,
         udp_route: Route | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.name = name
         self.options = options
@@ -49,6 +51,7 @@ class EntryPointTable:
         self.plan = SecurePlan(https.routes if https is not None else ())
         self.tcp = tcp
         self.tcp_tls = tcp_tls
+        self.tracing = tracing
         self.udp: Node | None = udp_route.service if udp_route is not None else None
         self.udp_route = udp_route
 

@@ -58,6 +58,7 @@ def table_of(
         https=HttpTable(secure) if secure or options.http.tls else None,
         tcp=TcpTable(in_the_clear) if in_the_clear else None,
         tcp_tls=TcpTable(over_tls) if over_tls else None,
+        tracing=config.tracing if options.observability.tracing else None,
     )
 
 

@@ -7,7 +7,7 @@ What must not: reading them from bytes (`http1.py`), forwarding rules (`forwardi
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
@@ -75,10 +75,11 @@ class RequestFields:
 class RequestHead:
     """A request line and its fields; what rules match on.
 
-    line: the request line to send upstream, with CRLF. minor: 0 or 1. peer: the client's address as text.
+    line: the request line to send upstream, with CRLF, and behind it the fields of this request alone, if any.
+    minor: 0 or 1. peer: the client's address as text. marks: what those fields say, or None.
     """
 
-    __slots__ = ("fields", "host", "line", "method", "minor", "peer", "target")
+    __slots__ = ("fields", "host", "line", "marks", "method", "minor", "peer", "target")
 
     def __init__(self, method: bytes, target: bytes, minor: int, line: bytes, fields: RequestFields) -> None:
         self.method = method
@@ -88,6 +89,12 @@ class RequestHead:
         self.fields = fields
         self.host = fields.host_name
         self.peer = ""
+        self.marks: Any = None
+
+    def mark(self, marks: Any) -> None:
+        """Send `marks.lines` with this request; its target stays as it is from now on."""
+        self.marks = marks
+        self.line += marks.lines
 
     def retarget(self, target: bytes) -> None:
         """Replace the target, for rules and for the server."""
@@ -97,7 +104,8 @@ class RequestHead:
     def line_below(self, prefix: bytes) -> bytes:
         """The request line for a server whose URL has the path `prefix` (without a slash at its end)."""
         below = self.target if self.target == b"*" else prefix + self.target
-        return b"%b %b HTTP/1.1\r\n" % (self.method, below)
+        line = b"%b %b HTTP/1.1\r\n" % (self.method, below)
+        return line if self.marks is None else line + self.marks.lines
 
     @property
     def client(self) -> IPv4Address | IPv6Address:

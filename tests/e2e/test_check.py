@@ -147,10 +147,26 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     done = check(path)
     expected = f"{path}:1:1: error: cannot read the file: No such file or directory\n1 error\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, expected, "")
-    assert check(tmp_path).stdout == f"{tmp_path}:1:1: error: cannot read the file: Is a directory\n1 error\n"
+    expected = f"{tmp_path}:1:1: error: there is no YAML file in the directory\n  names end in `.yaml` or `.yml`\n"
+    assert check(tmp_path).stdout == expected + "1 error\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["a.yaml", "b.yaml"], ["--format", "xml", "a.yaml"], ["--colour", "a.yaml"]])
+def test_several_files_and_directories(tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    main, more = tmp_path / "lb.yaml", tmp_path / "conf.d" / "shop.yaml"
+    main.write_text('entryPoints: {web: {address: ":8080"}}\n')
+    more.write_text("http: {routers: {shop: {rule: 'Host(`a`)', service: shop}}}\n")
+    done = check(main, more.parent)
+    assert done.returncode == 1
+    assert f"{more}:1:53: error: http.routers.shop.service: unknown service `shop`" in done.stdout
+    main.write_text('entryPoints: {more: {address: ":8081"}}\n')
+    more.write_text(GOOD)
+    done = check(main, more.parent)
+    summary = "2 entry points, 1 router, 1 service, 0 servers"
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"{main}, {more.parent} is valid: {summary}")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--format", "xml", "a.yaml"], ["--colour", "a.yaml"]])
 def test_wrong_usage(arguments: list[str]) -> None:
     done = check(*arguments)
     assert done.returncode == 2

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SERVERS = {"8081": "http", "8082": "http", "9081": "tcp", "9082": "tcp"}
 ALWAYS_V1 = {"failover.yaml", "mirror.yaml", "kubernetes-mirror.yaml"}
-OTHERS = {"tls.yaml", "passthrough.yaml", "proxy-protocol.yaml"}
+OTHERS = {"tls.yaml", "passthrough.yaml", "proxy-protocol.yaml", "files.yaml"}
 """Those whose entry points want more than a request; each has a test of its own."""
 CONFS = sorted(path.name for path in (ROOT / "conf").glob("*.yaml") if path.name not in OTHERS)
 

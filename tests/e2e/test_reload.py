@@ -32,7 +32,10 @@ def test_routes_change_for_kept_connections_at_their_next_request() -> None:
     ):
         assert kept.request("/").text == "old"
         proxy.servers("app", new.port)
-        proxy.reload()
+        lines = proxy.reload()
+        change = f"server http://127.0.0.1:{old.port} removed; server http://127.0.0.1:{new.port} added"
+        assert lines[0].endswith(f"~ http service app: {change}")
+        assert lines[-1].endswith("SIGHUP: version 2 of the configuration is served")
         assert kept.request("/").text == "new"
         assert http_get(port).text == "new"
 
@@ -77,8 +80,9 @@ def test_an_address_gets_narrower_and_wider_again() -> None:
             load.await_more(50)
             proxy.tree["entryPoints"]["web"]["address"] = address
             proxy.reload()
-            assert http_get(port).status == 200
         load.await_more(50)
+    # One that waits in the queue of a socket that is closed is lost with it.
+    assert load.failed < 5, load
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from streamlb.balance.selection import ServerState
+    from streamlb.config.observation import Tracing
     from streamlb.proxy.pool import Pool
 
 T = TypeVar("T")
@@ -132,10 +133,12 @@ async def http_engine(
     transports: dict[str, ServersTransport] | None = None,
     entry: EntryPointTransport | None = None,
     router_timeouts: Timeouts | None = None,
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[Engine]:
     """Serve `services["app"]` (by default the origins at `ports`) to every request that `rule` takes."""
     timeouts = ForwardingTimeouts(dial_timeout=dial_timeout, response_header_timeout=answer_timeout)
     config = Config(
+        tracing=tracing,
         entry_points={
             "web": EntryPoint(
                 address=f"{host}:1",

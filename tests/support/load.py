@@ -42,6 +42,7 @@ class Load:
     started_at: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _over: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
 
     def await_more(self, count: int = 100, timeout: float = 15.0) -> None:
         """Wait until `count` more requests than now have been answered (or have failed)."""
@@ -49,8 +50,10 @@ class Load:
         until(lambda: self.answered + self.failed >= goal, timeout, f"{count} more requests; so far {self}")
 
     def stop(self) -> None:
-        """Ask no more; what was asked is still waited for at the end of the block."""
+        """Ask no more, and wait for what was asked."""
         self._over.set()
+        for thread in self._threads:
+            thread.join(20.0)
 
     def _good(self, body: str) -> None:
         with self._lock:
@@ -116,7 +119,7 @@ def constant_load(
 
     threads = [_repeat(load, once, "fresh", pause) for _ in range(fresh)]
     threads += [_repeat(load, keep, "kept", pause) for _ in range(kept)]
-    with _running(load, threads, timeout):
+    with _running(load, threads):
         yield load
 
 
@@ -142,7 +145,7 @@ def constant_datagrams(
                     load._bad(f"{what}: {error!r}")
                     return
 
-    with _running(load, [_repeat(load, flow, "udp", pause) for _ in range(clients)], timeout):
+    with _running(load, [_repeat(load, flow, "udp", pause) for _ in range(clients)]):
         yield load
 
 
@@ -160,15 +163,14 @@ def _repeat(load: Load, work: Callable[[], None], what: str, pause: float) -> th
 
 
 @contextlib.contextmanager
-def _running(load: Load, threads: list[threading.Thread], timeout: float) -> Iterator[None]:
+def _running(load: Load, threads: list[threading.Thread]) -> Iterator[None]:
+    load._threads = threads
     for thread in threads:
         thread.start()
     try:
         yield
     finally:
         load.stop()
-        for thread in threads:
-            thread.join(timeout + 5)
 
 
 def _has_ended(sock: socket.socket) -> bool:

@@ -1,6 +1,6 @@
 """Tests that run on uvloop and on stock asyncio, and the counting of descriptors.
 
-What lives here: `@on_both_loops` for coroutine tests, `run` for one coroutine, `no_descriptor_leak`.
+What lives here: `@on_both_loops` for coroutine tests, `run` for one coroutine, `no_descriptor_leak`, `no_garbage`.
 Why both: the loops differ (early bytes, `pause_reading`, close order) and streamlb supports both.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import inspect
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -73,6 +74,23 @@ async def no_descriptor_leak(timeout: float = 5.0) -> AsyncIterator[None]:
     before = _descriptors()
     yield
     await until_async(lambda: len(_descriptors()) <= len(before), timeout, f"descriptors left: had {before}")
+
+
+@contextlib.asynccontextmanager
+async def no_garbage(*kinds: type, timeout: float = 5.0) -> AsyncIterator[None]:
+    """Fail unless every object of these kinds made inside is freed soon after the block, without the collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = set(map(id, _objects(kinds)))
+        yield
+        await until_async(lambda: before.issuperset(map(id, _objects(kinds))), timeout, f"garbage of {kinds}")
+    finally:
+        gc.enable()
+
+
+def _objects(kinds: tuple[type, ...]) -> list[Any]:
+    return [each for each in gc.get_objects() if isinstance(each, kinds)]
 
 
 def _descriptors() -> dict[str, str]:

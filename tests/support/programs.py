@@ -39,6 +39,7 @@ class Program:
         *,
         env: Mapping[str, str] | None = None,
         name: str = "",
+        descriptors: Sequence[int] = (),
     ) -> None:
         self.name = name or Path(str(command[0])).name
         self._output = folder / f"{self.name}.log"
@@ -50,6 +51,7 @@ class Program:
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+                pass_fds=descriptors,
             )
 
     @property

@@ -173,7 +173,7 @@ async def echoing(context: ssl.SSLContext, timeout: float = TIMEOUT) -> AsyncIte
             seen.resumed.append(bool(secure.ssl_object.session_reused))
             echo = Echo()
             seen.connections.append(echo)
-            SecureTransport(loop, secure, echo, peer, is_watched=True)
+            SecureTransport(loop, secure, echo, is_watched=True)
 
         shake_hands(loop, secure, timeout, on_done, stays=True)
 

@@ -13,7 +13,7 @@ from streamlb.proxy import downstream, forwarder
 from streamlb.proxy.live import LAST_CALL
 from tests.support.engine import beside, full_backlog, http_engine, off_loop, patience
 from tests.support.http import After, Client, Recorded, Step, ok, parse_replies, raw_http, recording
-from tests.support.loops import no_descriptor_leak, on_both_loops
+from tests.support.loops import no_descriptor_leak, no_garbage, on_both_loops
 from tests.support.until import until_async
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -106,6 +106,30 @@ async def test_a_client_that_is_gone_while_its_server_is_dialled() -> None:
                 sock.close()
                 await asyncio.sleep(0)
             await until_async(lambda: not engine.live and engine.active == 0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        GET,
+        GET * 3,
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"GET /#a HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab",
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+    ],
+    ids=["kept", "pipelined", "closed", "refused", "cut short", "tunnel"],
+)
+@on_both_loops
+async def test_a_connection_that_has_ended_leaves_nothing_to_collect(data: bytes) -> None:
+    def answer(request: Recorded) -> list[Step]:
+        if not request.value("upgrade"):
+            return [ok(b"b")]
+        return [b"HTTP/1.1 101 \r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", After.CLOSE]
+
+    with recording(answer) as origin:
+        async with http_engine(origin.port) as engine, no_garbage(downstream.Downstream, forwarder.Forwarder):
+            await off_loop(sent_and_shut, engine.port, data)
 
 
 @on_both_loops

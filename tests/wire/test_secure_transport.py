@@ -11,7 +11,7 @@ import struct
 
 import pytest
 
-from streamlb.net.secure_transport import PIECE
+from streamlb.net.secure_transport import PIECE, write_last
 from streamlb.net.tasks import spawn
 from streamlb.net.tls import Truncated
 from tests.support.loops import no_descriptor_leak, on_both_loops
@@ -206,6 +206,52 @@ async def test_our_end_comes_behind_everything_that_waits() -> None:
                     transport.close()
                 assert await protocol.end() is None
                 assert transport.get_write_buffer_size() == 0
+
+
+@pytest.mark.parametrize("waiting", [0, 12 * MIB])
+@pytest.mark.parametrize("size", [0, 10, PIECE, PIECE + 1, MIB])
+@VERSIONS
+@on_both_loops
+async def test_the_last_bytes_are_followed_by_a_goodbye(version: ssl.TLSVersion, size: int, waiting: int) -> None:
+    first, last = os.urandom(waiting), os.urandom(size)
+    async with no_descriptor_leak():
+        with connected() as (ours, client):
+            protocol = Carried()
+            with await carried(ours, client, protocol, theirs=trusting(version)) as peer:
+                transport = protocol.transport
+                transport.write(first)
+                write_last(transport, last)
+                transport.write(b"never")
+                write_last(transport, b"never")
+                assert await asyncio.to_thread(take, peer, waiting + size) == first + last
+                peer.suppress_ragged_eofs = False
+                assert await asyncio.to_thread(peer.recv, 1) == b""
+                assert await protocol.end() is None
+
+
+@on_both_loops
+async def test_the_last_bytes_and_the_goodbye_are_sent_at_once() -> None:
+    with connected() as (ours, client):
+        protocol = Carried()
+        with await carried(ours, client, protocol) as peer:
+            sent: list[int] = []
+            secure = protocol.transport._secure
+            send = secure._send
+            secure._send = lambda data, flags: sent.append(flags) or send(data, flags)
+            write_last(protocol.transport, b"bye")
+            assert sent == [socket.MSG_MORE]  # The end of the connection takes it along.
+            assert await asyncio.to_thread(take, peer, 10) == b"bye"
+
+
+@on_both_loops
+async def test_the_last_bytes_for_a_peer_that_has_gone() -> None:
+    with connected() as (ours, client):
+        protocol = Carried()
+        peer = await carried(ours, client, protocol)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        peer.close()
+        write_last(protocol.transport, b"bye")
+        assert isinstance(await protocol.end(), OSError)
 
 
 @on_both_loops

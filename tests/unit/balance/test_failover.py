@@ -296,7 +296,7 @@ def test_a_sibling_is_no_fallback() -> None:
 def test_a_main_service_that_is_full_is_waited_for() -> None:
     a, b = server("a"), server("b")
     queue = Queue("main", 10, 1.0)
-    a.max_connections, a.queue = 1, queue
+    a.state.max_connections, a.state.queue = 1, queue
     main = Balancer("main", [Child("a", a, 1)], queue=queue)
     app = failover("app", main, b, 503)
     a.state.active = 1
@@ -312,7 +312,7 @@ def test_a_main_service_that_is_full_is_waited_for() -> None:
 def test_a_fallback_that_is_full_is_nobody() -> None:
     a, b = server("a"), server("b")
     queue = Queue("spare", 10, 1.0)
-    b.max_connections, b.queue, b.state.active = 1, queue, 1
+    b.state.max_connections, b.state.queue, b.state.active = 1, queue, 1
     app = failover("app", a, Balancer("spare", [Child("b", b, 1)], queue=queue), 503)
     want = Selection()
     assert app.pick(want) is a

@@ -191,3 +191,29 @@ def test_nobody_is_forgotten_and_no_place_is_lost(steps: list[str], places: int)
         assert all(server.state.active <= places for server in servers)
         free = [server for server in servers if not server.is_full]
         assert not any(each.wanted is None or each.wanted in free for each in waiting if free)
+
+
+def test_the_queue_knows_servers_by_what_outlives_them() -> None:
+    queue, log = Queue("app", 10, 1.0), []
+    server = limited("a", queue)
+    server.state.active = 1
+    successor = Server("a", "127.0.0.1", 80, state=server.state)
+    queue.join(Client("one", log, server), server)
+    successor.leave()
+    assert log == ["one"]
+
+
+def test_who_waits_in_another_world_picks_again_in_turn() -> None:
+    queue, log = Queue("app", 10, 1.0), []
+
+    class Stubborn(Client):
+        def on_room(self) -> None:
+            super().on_room()
+            assert queue.join(self)
+
+    stubborn = Stubborn("two", log)
+    for waiter in (Client("one", log), stubborn, Client("three", log)):
+        queue.join(waiter)
+    queue.stir()
+    assert log == ["one", "two", "three"]
+    assert len(queue) == 1

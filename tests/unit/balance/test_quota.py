@@ -72,3 +72,14 @@ def test_each_hundred_is_exact(percent: int, workers: int) -> None:
 def test_workers_take_turns_with_a_small_percentage() -> None:
     firsts = [admitted(Quota(1, worker, 4), 100) for worker in range(4)]
     assert firsts == [[1], [26], [51], [76]]
+
+
+@given(percents=st.lists(st.integers(0, 100), min_size=1, max_size=50), calls=st.integers(1, 5))
+def test_percentages_that_change_all_the_time_are_kept_on_average(percents: list[int], calls: int) -> None:
+    quota, count, due = Quota(0), 0, 0
+    for percent in percents:
+        quota, former = Quota(percent), quota
+        quota.resume(former)
+        count += len(admitted(quota, calls))
+        due += percent * calls
+    assert abs(count * 100 - due) <= 100

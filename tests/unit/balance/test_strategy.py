@@ -189,3 +189,35 @@ def test_resuming_keeps_who_is_usable() -> None:
     fresh.use({"A", "C"})
     fresh.resume(former)
     assert picks(fresh, 4) == "CACA"
+
+
+@given(
+    steps=st.lists(st.tuples(st.lists(st.integers(1, 9), min_size=3, max_size=3), st.integers(1, 4)), min_size=20),
+)
+def test_weights_that_change_all_the_time_starve_nobody(steps: list[tuple[list[int], int]]) -> None:
+    turns, picked, due = rotation(1, 1, 1), Counter[str](), Counter[str]()
+    for weights, count in steps:
+        turns, former = rotation(*weights), turns
+        turns.resume(former)
+        picked.update(picks(turns, count))
+        for name, weight in zip("ABC", weights, strict=True):
+            due[name] += count * weight / sum(weights)  # type: ignore[assignment]
+    for name in "ABC":
+        assert abs(picked[name] - due[name]) <= 0.25 * sum(due.values()) + 3, (picked, due)
+
+
+@given(weights=WEIGHTS, others=WEIGHTS, before=st.integers(0, 50))
+def test_other_weights_keep_their_blocks_from_wherever_they_begin(
+    weights: list[int], others: list[int], before: int
+) -> None:
+    former, fresh = rotation(*weights), rotation(*others)
+    picks(former, before)
+    fresh.resume(former)
+    block = picks(fresh, sum(others))
+    assert [block.count(name) for name in "ABCDEF"[: len(others)]] == others
+
+
+def test_weights_that_change_before_anybody_came_begin_at_the_beginning() -> None:
+    fresh = rotation(1, 2)
+    fresh.resume(rotation(2, 1))
+    assert picks(fresh, 3) == "ABB"

@@ -408,6 +408,35 @@ def test_a_refused_server_of_a_sticky_client_is_rewritten() -> None:
     assert want.cookies == [V1]
 
 
+def test_whether_a_cookie_was_followed_is_noted() -> None:
+    app, _, v2 = tutorial()
+    assert stuck(balancer("plain", (server("a"), 1)), b"") is None
+    assert stuck(app, b"") is False
+    assert stuck(app, b"lvl1=9c95d45b96623357") is True
+    assert stuck(app, b"lvl1=nobody") is False
+    want = Selection(b"lvl1=063d8603bfb44904")
+    app.pick(want)
+    assert want.stuck is True
+    want.retry(v2)
+    app.pick(want)
+    assert want.stuck is False
+    want.reset()
+    assert want.stuck is None
+
+
+def test_all_levels_must_have_followed_theirs() -> None:
+    inner = balancer("in", (server("a"), 1), cookie="lvl2")
+    app = balancer("app", (inner, 1), cookie="lvl1")
+    outer, a = f"lvl1={token('in')}".encode(), f"lvl2={token('a')}".encode()
+    assert [stuck(app, cookie) for cookie in (outer + b"; " + a, outer, a, b"")] == [True, False, False, False]
+
+
+def stuck(node: TreeNode, cookie: bytes) -> bool | None:
+    want = Selection(cookie)
+    node.pick(want)
+    return want.stuck
+
+
 def test_weight_zero_keeps_its_sticky_users_only() -> None:
     app, v1, v2 = tutorial(weight=0)
     assert [ask(app)[0] for _ in range(4)] == ["v2"] * 4

@@ -59,9 +59,9 @@ def test_places() -> None:
     reading = reading_of("a: 1\nb: 2\n")
     assert reading.has(("b",))
     assert not reading.has(("b", "c"))
-    assert reading.line(("b",)) == 2
-    assert reading.line(("b", "c")) == 2
-    assert reading.line(()) == 1
+    assert reading.line_of(("b",), ()) == "line 2"
+    assert reading.line_of(("b", "c"), ()) == "line 2"
+    assert reading.line_of((), ()) == "line 1"
     assert reading.node(("c",)) is None
     with pytest.raises(KeyError):
         Reading().place(("a",))

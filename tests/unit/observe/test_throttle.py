@@ -35,6 +35,6 @@ def test_lines_keep_their_distance_and_nothing_is_lost(pauses: list[float]) -> N
         count = throttle.admit("key", now)
         told += count
         if count:
-            assert now - told_at >= 5.0
+            assert now - told_at > 5.0 - 1e-9  # The sum of pauses is rounded.
             told_at = now
     assert told + throttle.admit("key", now + 5.0) == seen + 1

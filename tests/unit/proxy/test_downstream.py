@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from streamlb.proxy.downstream import Downstream
+from streamlb.proxy.heads import Habits
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,7 @@ from streamlb.proxy.downstream import Downstream
 def test_the_peer_is_an_address(host: str, peer: str) -> None:
     entry = Mock(is_secure=False)
     entry.clock.after.return_value = 1.0
+    entry.habits = Habits()
     connection = Downstream(entry)
     connection.connection_made(Mock(**{"get_extra_info.return_value": (host, 4711, 0, 0)}))
     assert connection.peer == peer
