@@ -17,11 +17,17 @@ import streamlb
 FAMILIES = {
     "run": "run",
     "check": "check",
+    "show": "show",
     "fmt": "fmt",
     "schema": "schema",
     "convert": "convert",
     "healthcheck": "service",
+    "unit": "service",
     "whoami": "whoami",
+    "version": "about",
+    "environ": "about",
+    "completion": "about",
+    "man": "about",
 }
 """The module of each command, in the order `--help` shows them; a command is called in its module as it is here."""
 

@@ -95,6 +95,9 @@ class Sources:
                 return Reread(loaded, [*blamed, *selected.refused, *problems], sorted(good.versions))
             held |= guilty
             blamed += problems
+        suspects = set(held)
+        selected, fresh = self._release(good, held, selected, fresh)
+        blamed = [problem for problem in blamed if problem.position.file not in suspects - held]
         # What was complained of while something else was not right either may be right now.
         self._accept(selected, fresh)
         kept = {*selected.kept, *(path for path in held if path in good.versions), *fresh.spared}
@@ -128,6 +131,16 @@ class Sources:
                 break
         guilty = guilty or changed
         return guilty, [*(self._consequence(path) for path in sorted(guilty)), *problems]
+
+    def _release(self, good: Selected, held: set[str], selected: Selected, fresh: Loaded) -> tuple[Selected, Loaded]:
+        """Take over what is held only because of another change that is held, too; what is `held` after that stays."""
+        for path in sorted(held)[:MAX_TRIALS] if len(held) > 1 else ():
+            more = select(self._look, good, held - {path})
+            loaded, _ = self._try(more)
+            if loaded is not None:
+                held.discard(path)
+                selected, fresh = more, loaded
+        return selected, fresh
 
     def _consequence(self, path: str) -> Problem:
         reason = "this change is not taken over: other files do not go with it"

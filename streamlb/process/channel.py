@@ -67,6 +67,13 @@ class Configure(msgspec.Struct, tag=True, frozen=True):
     """The servers that are not to be used now."""
 
 
+class Release(msgspec.Struct, tag=True, frozen=True):
+    """To a worker, after `Configure`: nobody but you has the sockets any more that `version` does not need. Let in who
+    has come in time, close them, and say `Ready` once more."""
+
+    version: int
+
+
 class Health(msgspec.Struct, tag=True, frozen=True):
     """To a worker: this server is up, or down, from now on."""
 
@@ -140,7 +147,20 @@ class Drained(msgspec.Struct, tag=True, frozen=True):
 
 
 Message = (
-    Listen | Memory | Configure | Health | Drain | Reopen | Ask | Told | Ready | Failed | Ejected | Traced | Drained
+    Listen
+    | Memory
+    | Configure
+    | Release
+    | Health
+    | Drain
+    | Reopen
+    | Ask
+    | Told
+    | Ready
+    | Failed
+    | Ejected
+    | Traced
+    | Drained
 )
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -14,10 +14,8 @@ A change, whatever its reason, goes one way: files -> addresses of servers -> on
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -35,7 +33,7 @@ from streamlb.health.prober import Prober
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.observe import log_files
-from streamlb.process import banner
+from streamlb.process import banner, descriptors
 from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen, Traced
 from streamlb.process.configuration import add_default_certificate, open_sources
 from streamlb.process.fleet import Fleet
@@ -66,6 +64,8 @@ log = logging.getLogger(__name__)
 
 KILL_MARGIN = 3.0
 """Seconds a worker gets beyond the longest grace time before it is killed."""
+TURN_PAUSE = 0.1
+"""Seconds until an upgrade looks again whether a configuration is still being taken over."""
 SIGNALLED = 128
 """Exit code of an end that did not wait for anything: this plus the signal's number, as shells count."""
 
@@ -95,10 +95,13 @@ def run(paths: Sequence[str]) -> int:
 
 
 async def _control(name: str, sources: Sources, loaded: Loaded, started_at: float) -> int:
-    raise_descriptor_limit()
+    descriptors.raise_limit()
     control = Control(sources, loaded, Sockets(inherit()), started_at)
     log.info("streamlb %s serves %s: %s", streamlb.__version__, name, report.summary(loaded.config))
     banner.show_notes(loaded)
+    few = descriptors.remark(control.config, descriptors.limit())
+    if few:
+        log.warning("%s", few)
     return await control.run()
 
 
@@ -113,13 +116,6 @@ def _check_log_files(config: Config) -> None:
     reasons = log_files.refusals(config)
     if reasons:
         raise StartError("; ".join(reasons))
-
-
-def raise_descriptor_limit() -> None:
-    """Every connection takes descriptors: use all the system lets us have; workers inherit it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Control:
@@ -153,6 +149,7 @@ class Control:
         self._turns = Turns(self._take_over)
         self._started_at = started_at
         self.stopping = False
+        self._put_off = False
         self._ended: asyncio.Future[int] = self._loop.create_future()
         self.loaded_at = wall_clock()
         self.reloads = self.failures = 0
@@ -168,7 +165,7 @@ class Control:
         self.fleet.equip(plan.slots)
         plan.commit()
         banner.show_unused(sockets.inheritance.close_rest())
-        self.upgrade = Upgrade(sockets, self._on_succeeded)
+        self.upgrade = Upgrade(sockets, self._on_succeeded, self._on_not_succeeded)
         self._traces = Traces()
         self._traces.adopt(self.config.tracing)
         self.notifier = Notifier()
@@ -259,6 +256,10 @@ class Control:
         reason = ", ".join(reasons)
         if self.stopping:
             return Outcome(ok=False, version=self.version, problems=["streamlb is stopping"])
+        if self.upgrade.is_under_way:
+            # The successor reads the files itself, and needs the addresses that would be bound here.
+            self._put_off = True
+            return Outcome(ok=False, version=self.version, problems=["an upgrade is under way"])
         loaded, problems, kept, before = self.loaded, list[str](), list[str](), self.version
         if reads:
             self.reloads += 1
@@ -310,12 +311,15 @@ class Control:
             reasons += await self.fleet.configure()
             self.fleet.dismiss(0.0)
             plan.abandon()
+            await self.fleet.release(self.version)
             return [], reasons
         # What the renewal of certificates changes it changes in place: the former configuration is as it was sent.
         changes = diff(msgspec.msgpack.decode(self._encoded, type=Config), config)
         self._encoded = encoded
-        plan.commit()
+        is_less = plan.commit()
         self.fleet.dismiss(sum(self._graces()) + KILL_MARGIN)
+        if is_less:
+            await self.fleet.release(self.version)
         programme_log.adopt(config.log)
         self._traces.adopt(config.tracing)
         return texts(changes), []
@@ -418,7 +422,15 @@ class Control:
             reason = "streamlb is stopping" if self.stopping else "streamlb is not ready yet"
             log.error("upgrade: %s", reason)
             return reason
+        if self._turns.is_busy:
+            self._loop.call_later(TURN_PAUSE, self.begin_upgrade)
+            return ""
         return self.upgrade.begin()
+
+    def _on_not_succeeded(self) -> None:
+        if self._put_off and not self.stopping:
+            self._put_off = False
+            spawn(self.reload("what was put off for the upgrade"), "reload")
 
     def _on_succeeded(self, pid: int) -> None:
         _, grace = self._graces()

@@ -75,7 +75,7 @@ class Pulse:
             ping=Ping(),
         )
         self._entry = HttpEntry(World(build(config, Registry())), PULSE, self._loop, Live())
-        self._acceptor = Acceptor(self._loop, sock, self._accept)
+        self._acceptor = Acceptor(self._loop, sock, self._accept, is_quiet=True)
 
     def tell(self) -> bytes:
         """How it goes."""

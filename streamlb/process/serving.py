@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from streamlb.net.address import BACKLOG
+from streamlb.process.descriptors import are_few
 from streamlb.proxy.door import Door
 from streamlb.proxy.http import HttpEntry
 from streamlb.proxy.live import Live
@@ -77,7 +78,7 @@ class Serving:
             self.stop_reading()
         else:
             # What has come so far still gets in.
-            await _settle()
+            await settle()
         return await self.finish(0.0 if free_port and self.is_udp else self.grace)
 
     async def finish(self, grace: float) -> int:
@@ -85,7 +86,7 @@ class Serving:
         self.stop()
         if not self.is_udp:
             # Who was accepted last is on the way to being live.
-            await _settle()
+            await settle()
         self.live.drain()
         await self.live.wait_empty(grace)
         cut = len(self.live)
@@ -94,7 +95,8 @@ class Serving:
         return cut
 
 
-async def _settle() -> None:
+async def settle() -> None:
+    """Let those in who have come already."""
     for _ in range(SETTLING_TURNS):
         await asyncio.sleep(0)
 
@@ -102,7 +104,11 @@ async def _settle() -> None:
 def needs_door(table: EntryPointTable) -> bool:
     """Whether connections must be looked at before HTTP gets them."""
     options = table.options
-    return bool(table.tcp or table.speaks_tls or options.proxy_protocol or options.transport.max_connections)
+    if table.tcp or table.speaks_tls or options.proxy_protocol or options.transport.max_connections:
+        return True
+    # uvloop closes the connections of who waits when there are no descriptors left; our own acceptor, which costs more,
+    # lets them wait.
+    return are_few()
 
 
 def identity(sock: socket.socket) -> int:

@@ -73,7 +73,7 @@ class Slot:
         channel, theirs = Channel.pair()
         self.restarts.started(loop.time())
         try:
-            lifeline = self._renew_lifeline()
+            lifeline = self.lifeline = Lifeline()
             given = [theirs.fileno(), lifeline.stack]
             command = [sys.executable, "-P", "-m", "streamlb.process.worker", *map(str, given)]
             # A process group of its own: what a terminal sends to the group (Ctrl-C) is for the control process alone.
@@ -82,6 +82,7 @@ class Slot:
             )
         except OSError:
             channel.close()
+            self._drop_lifeline()
             raise
         finally:
             theirs.close()
@@ -102,11 +103,10 @@ class Slot:
         self._given = dict(self.sockets)
         self.tell(configure)
 
-    def _renew_lifeline(self) -> Lifeline:
+    def _drop_lifeline(self) -> None:
         if self.lifeline is not None:
             self.lifeline.close()
-        self.lifeline = Lifeline()
-        return self.lifeline
+            self.lifeline = None
 
     def tell(self, message: Message, descriptors: list[int] | None = None) -> None:
         """Send a message to the worker, if there is one."""
@@ -137,12 +137,10 @@ class Slot:
             assert self._channel is not None
             self._channel.close()
             self._channel = None
+            self._drop_lifeline()
             if self._memory >= 0:
                 # What it had open is closed, by the kernel.
                 Cells(self._memory).settle()
-            if self.lifeline is not None:
-                self.lifeline.close()
-                self.lifeline = None
         return code
 
 

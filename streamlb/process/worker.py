@@ -35,6 +35,7 @@ from streamlb.process.channel import (
     Listen,
     Memory,
     Ready,
+    Release,
     Reopen,
     Told,
     Traced,
@@ -96,6 +97,9 @@ class Worker:
             if isinstance(message, Configure):
                 if not await self._configure(message):
                     return 1
+            elif isinstance(message, Release):
+                await self._entries.release()
+                self._channel.send(Ready(message.version))
             elif isinstance(message, Drain):
                 await self._drain(message)
                 return 0
@@ -152,6 +156,7 @@ class Worker:
             if self._world is None:
                 self._world = World(runtime)
             else:
+                self._entries.keep(self._world.runtime, runtime)
                 self._world.runtime = runtime
                 retire(self._registry.retired)
                 for queue in self._registry.stirred:

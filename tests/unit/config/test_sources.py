@@ -132,6 +132,16 @@ def test_a_new_file_that_is_not_good_is_left_out(tmp_path: Path) -> None:
     assert {problem.partition(":")[0] for problem in problems} == {"b.yaml", "d.yaml"}
 
 
+def test_a_good_change_is_not_held_for_a_bad_one_beside_it(tmp_path: Path) -> None:
+    """What the new file needs, the last good version of the bad one still has."""
+    files = of(tmp_path, a=app("a"))
+    files.write({"a.yaml": "http: {routers: 1}\n", "b.yaml": "http: {routers: {x: {rule: Path(`/x`), service: a}}}\n"})
+    routers, problems, kept = files.reread()
+    assert routers == ["a", "x"]
+    assert [place.partition(":")[0] for place in problems] == ["a.yaml"]
+    assert kept == ["a.yaml"]
+
+
 def test_who_removes_what_others_need_is_to_blame(tmp_path: Path) -> None:
     services = "http: {services: {%s: {loadBalancer: {servers: [{url: 'http://127.0.0.1:1'}]}}}}\n"
     routers = "http: {routers: {a: {rule: Host(`a`), service: shared}}}\n"
