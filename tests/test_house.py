@@ -31,6 +31,7 @@ RANKS = {
     "session": 2,
     "runtime": 4,
     "observe": 5,
+    "admin": 6,
     "proxy": 6,
     "health": 6,
     "process": 7,
@@ -64,6 +65,7 @@ MAY_IMPORT = {
         "observe",
     },
     "convert": {"errors", "routing.pattern"},
+    "admin": {"errors"},
     "whoami": set(),
 }
 """Rooms not named here may import every room of a lower rank. Type annotations are held to ranks only."""
@@ -78,6 +80,7 @@ ONLY_IN = {
     "yaml": re.compile(r"config/(load|outline)\.py"),
     "click": re.compile(r"cli/\w+\.py"),
     "cryptography": re.compile(r"process/certificates\.py"),
+    "prometheus_client": re.compile(r"admin/metrics\.py"),
     "uvloop": re.compile(r"process/\w+\.py|whoami/\w+\.py"),
     "pydantic": re.compile(r"config/\w+\.py"),
     "re2": re.compile(r"routing/pattern\.py"),

@@ -1,8 +1,8 @@
 """What all workers have counted: the memory of each, and the sums; and what the control process knows beside.
 
 What lives here: `Telemetry`, which answers scrapes. What must not: what workers' numbers mean to somebody who watches
-(`observe/series.py`), the text (`admin/metrics.py`). Owned by `process/control.py`. A worker that dies leaves its memory
-to its successor; where there is none, what was counted stays counted.
+(`observe/series.py`), the text (`admin/metrics.py`). Owned by `process/control.py`. A worker that dies leaves its
+memory to its successor; where there is none, what was counted stays counted.
 """
 
 from __future__ import annotations
