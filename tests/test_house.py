@@ -64,8 +64,8 @@ MAY_IMPORT = {
         "wire",
         "observe",
     },
-    "convert": {"errors", "routing.pattern"},
     "admin": {"errors"},
+    "convert": {"errors", "routing.pattern"},
     "whoami": set(),
 }
 """Rooms not named here may import every room of a lower rank. Type annotations are held to ranks only."""
@@ -81,6 +81,8 @@ ONLY_IN = {
     "click": re.compile(r"cli/\w+\.py"),
     "cryptography": re.compile(r"process/certificates\.py"),
     "prometheus_client": re.compile(r"admin/metrics\.py"),
+    "starlette": re.compile(r"admin/\w+\.py"),
+    "uvicorn": re.compile(r"admin/server\.py"),
     "uvloop": re.compile(r"process/\w+\.py|whoami/\w+\.py"),
     "pydantic": re.compile(r"config/\w+\.py"),
     "re2": re.compile(r"routing/pattern\.py"),

@@ -15,17 +15,13 @@ LOOP = 4
 
 
 class Restarts:
-    """The deaths in a row of one slot: a worker that dies at once is started again ever more slowly.
+    """The deaths in a row of one slot: a worker that dies at once is started again ever more slowly."""
 
-    total: all deaths there were.
-    """
-
-    __slots__ = ("_deaths", "_started_at", "total")
+    __slots__ = ("_deaths", "_started_at")
 
     def __init__(self) -> None:
         # process
         self._deaths = 0
-        self.total = 0
         self._started_at = 0.0
 
     def started(self, now: float) -> None:
@@ -33,7 +29,6 @@ class Restarts:
 
     def died(self, now: float) -> float:
         """Seconds to wait before the next start."""
-        self.total += 1
         self._deaths = 1 if now - self._started_at >= CALM else self._deaths + 1
         return DELAYS[min(self._deaths, len(DELAYS)) - 1]
 

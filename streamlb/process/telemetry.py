@@ -129,7 +129,7 @@ def facts_of(control: Control) -> Facts:
         control.reloads,
         control.failures,
         len(outcome.kept) if outcome is not None else 0,
-        [(slot.number, slot.ready, slot.restarts.total) for slot in slots],
+        [(slot.number, slot.ready, max(slot.starts - 1, 0)) for slot in slots],
         frozenset(control.prober.down()),
         time.time(),  # noqa: TID251  # It is the time of day that is told.
     )

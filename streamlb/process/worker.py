@@ -23,6 +23,7 @@ from streamlb.observe.access import AccessLog
 from streamlb.observe.books import Books
 from streamlb.observe.cells import VERSION, Cells
 from streamlb.observe.throttle import Throttle, often
+from streamlb.process.answers import Answers
 from streamlb.process.channel import (
     Ask,
     Channel,
@@ -79,6 +80,9 @@ class Worker:
         self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)), self._on_server_down)
         self._world: World | None = None
         self._entries = Entries()
+        self._answers = Answers(
+            channel.send, lambda: self._world, self._registry, self._verdicts, lambda: [*self._entries.open.values()]
+        )
         self._pulse = Pulse(loop, stack)
         self._books: Books | None = None
         self._throttle = Throttle(LOG_INTERVAL)
@@ -127,18 +131,14 @@ class Worker:
         elif isinstance(message, Reopen):
             programme_log.reopen()
             self._access.reopen()
+        elif isinstance(message, Ask) and message.what == "pulse":
+            self._channel.send(Told(message.number, self._pulse.tell()))
         elif isinstance(message, Ask):
-            self._channel.send(Told(message.number, self._tell(message.what, message.limit)))
+            self._answers.on_ask(message)
         else:
             if isinstance(message, Configure):
                 self._verdicts.begin(message.down)
             self._inbox.put_nowait(message)
-
-    def _tell(self, what: str, limit: int) -> bytes | None:
-        """The answer to a question of the control process; None to one that makes no sense here."""
-        if what == "pulse":
-            return self._pulse.tell()
-        return None
 
     # --- serving -------------------------------------------------------------------------------------------------
 
