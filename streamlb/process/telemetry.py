@@ -8,11 +8,11 @@ memory to its successor; where there is none, what was counted stays counted.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import streamlb
-from streamlb.admin import metrics
 from streamlb.config.observation import Prometheus
 from streamlb.observe.books import Wanted
 from streamlb.observe.cells import BEAT, BORN, LAG, LATE, WORST_LAG, Reader, new_memory
@@ -95,7 +95,10 @@ class Telemetry:
         found += _certificates(facts.config)
         took = time.perf_counter() - started
         found.append(one("streamlb_metrics_gather_seconds", GAUGE, "How long it took to gather these numbers.", took))
-        return metrics.render(merged(found), accept)
+        # Not loaded where nobody asks.
+        render = importlib.import_module("streamlb.admin.metrics").render
+        exposition: Exposition = render(merged(found), accept)
+        return exposition
 
     def _workers(self, facts: Facts) -> Iterator[Family]:
         numbers = [number for number, _, _ in facts.workers]
