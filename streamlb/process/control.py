@@ -66,8 +66,6 @@ log = logging.getLogger(__name__)
 
 KILL_MARGIN = 3.0
 """Seconds a worker gets beyond the longest grace time before it is killed."""
-TURN_PAUSE = 0.1
-"""Seconds until an upgrade looks again whether a configuration is still being taken over."""
 SIGNALLED = 128
 """Exit code of an end that did not wait for anything: this plus the signal's number, as shells count."""
 
@@ -193,7 +191,7 @@ class Control:
             self._loop.add_signal_handler(number, self._on_stop, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         self._loop.add_signal_handler(signal.SIGQUIT, self._on_quit)
-        self._loop.add_signal_handler(signal.SIGUSR2, self.begin_upgrade)
+        self._loop.add_signal_handler(signal.SIGUSR2, lambda: spawn(self.replace(), "upgrade"))
         self._loop.add_signal_handler(signal.SIGUSR1, self._on_reopen)
         self._loop.add_signal_handler(signal.SIGCHLD, self._on_child)
         banner.show_entry_points(self.config, self.fleet.slots[0].sockets)
@@ -433,16 +431,15 @@ class Control:
 
     # --- upgrade ---------------------------------------------------------------------------------------------------
 
-    def begin_upgrade(self) -> str:
-        """Start a successor, which takes over when it is ready; why that cannot be, else nothing."""
+    async def replace(self) -> tuple[int, str]:
+        """Start a successor and wait until it serves: its process id, or 0 and why it does not."""
+        await self._turns.settled()
         if self.stopping or not self.fleet.serving:
             reason = "streamlb is stopping" if self.stopping else "streamlb is not ready yet"
             log.error("upgrade: %s", reason)
-            return reason
-        if self._turns.is_busy:
-            self._loop.call_later(TURN_PAUSE, self.begin_upgrade)
-            return ""
-        return self.upgrade.begin()
+            return 0, reason
+        reason = self.upgrade.begin() or await self.upgrade.outcome()
+        return (0, reason) if reason else (self.upgrade.pid, "")
 
     def _on_not_succeeded(self) -> None:
         if self._put_off and not self.stopping:
