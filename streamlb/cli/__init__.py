@@ -17,8 +17,12 @@ import streamlb
 FAMILIES = {
     "run": "run",
     "check": "check",
+    "show": "show",
     "fmt": "fmt",
     "schema": "schema",
+    "status": "steering",
+    "reload": "steering",
+    "ctl": "steering",
     "convert": "convert",
     "healthcheck": "service",
     "unit": "service",

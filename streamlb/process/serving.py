@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from streamlb.net.address import BACKLOG
+from streamlb.process.descriptors import are_few
 from streamlb.proxy.door import Door
 from streamlb.proxy.http import HttpEntry
 from streamlb.proxy.live import Live
@@ -102,7 +103,11 @@ async def settle() -> None:
 def needs_door(table: EntryPointTable) -> bool:
     """Whether connections must be looked at before HTTP gets them."""
     options = table.options
-    return bool(table.tcp or table.speaks_tls or options.proxy_protocol or options.transport.max_connections)
+    if table.tcp or table.speaks_tls or options.proxy_protocol or options.transport.max_connections:
+        return True
+    # uvloop closes the connections of who waits when there are no descriptors left; our own acceptor, which costs more,
+    # lets them wait.
+    return are_few()
 
 
 def identity(sock: socket.socket) -> int:
