@@ -49,6 +49,7 @@ from streamlb.process.resolving import Resolving
 from streamlb.process.slot import count_workers
 from streamlb.process.sockets import Sockets
 from streamlb.process.steering import Steering
+from streamlb.process.telemetry import Telemetry
 from streamlb.process.upgrade import Upgrade, report_ready
 from streamlb.process.watching import Watcher
 
@@ -66,6 +67,8 @@ log = logging.getLogger(__name__)
 
 KILL_MARGIN = 3.0
 """Seconds a worker gets beyond the longest grace time before it is killed."""
+HANDOVER_PAUSE = 0.1
+"""Seconds that a successor and this process serve side by side."""
 SIGNALLED = 128
 """Exit code of an end that did not wait for anything: this plus the signal's number, as shells count."""
 
@@ -137,6 +140,7 @@ class Control:
         self.paths = paths
         self.sources = sources
         self.sockets = sockets
+        self.telemetry = Telemetry()
         self.fleet = Fleet(
             configuration=self._configuration,
             on_message=self._on_message,
@@ -144,6 +148,7 @@ class Control:
             on_ready=self._on_serving,
             on_failed=lambda: self._end(1),
             on_empty=lambda overdue: self._end(1 if overdue else 0),
+            memory=self.telemetry.new_memory,
         )
         self.prober = Prober(self._on_verdict, self._on_back)
         self.resolving = Resolving(loaded.config, lambda _: self._on_news("a name has other addresses"))
@@ -450,7 +455,12 @@ class Control:
         _, grace = self._graces()
         log.info("upgrade: the successor (pid %d) serves; work in flight here has %g s", pid, grace)
         self.notifier.succeeded_by(pid)
-        self._drain(grace, handed_over=True)
+        # Not at once: whoever has asked for this is answered first.
+        self._loop.call_later(HANDOVER_PAUSE, self._hand_over, grace)
+
+    def _hand_over(self, grace: float) -> None:
+        if not self.stopping:
+            self._drain(grace, handed_over=True)
 
     def _on_child(self) -> None:
         self.upgrade.on_child()
