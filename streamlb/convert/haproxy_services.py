@@ -108,6 +108,8 @@ class Services:
         if "maxconn" in options and options["maxconn"] != "0":
             more["maxConnections"] = whole(options["maxconn"], server.line)
         address = re.sub(r"^(?:ipv4@|ipv6@|\*)", "", server.address)
+        if address.startswith(("/", "unix@")):
+            return Inline(url=f"unix:{address.removeprefix('unix@')}", **more)
         if protocol == "http":
             return Inline(url=f"{'https' if 'ssl' in options else 'http'}://{address}", **more)
         if "ssl" in options:
@@ -296,8 +298,11 @@ def _tls(options: dict[str, str]) -> dict[str, Any]:
 
 def _usable(server: _Server, protocol: str) -> bool:
     """Whether we can reach a server; says why not."""
-    if re.match(r"(?:unix|abns|fd)@|/", server.address):
-        server.line.used, server.line.reason = False, "servers at Unix sockets"
+    is_socket = re.match(r"(?:unix@)?/", server.address) is not None
+    if is_socket and (protocol != "http" or "ssl" in server.options):
+        server.line.used, server.line.reason = False, "servers at Unix sockets are for HTTP in the clear only"
+    elif is_socket:
+        return True
     elif not re.search(r":\d+$", server.address):
         server.line.used, server.line.reason = False, "a server without a port"
     return server.line.used

@@ -26,6 +26,7 @@ TO_HTTPS = re.compile(r"https://(?:\$host|\$server_name|\$http_host)(?::(\d+))?\
 KINDS = ("exact", "wildcard", "suffix", "regex", "default")
 SEARCHED = {"http", "stream", "server", "location", "upstream", "split_clients", "map"}
 """Blocks whose directives are told one by one."""
+PASSED = re.compile(r"(https?)://(unix:/[^:]+|[^/]+?):?(?=/|$)(/.*)?")
 STEP = 1_000  # priorities between a server and the next
 
 
@@ -163,7 +164,7 @@ class _Http:
     # --- services --------------------------------------------------------------------------------------------
 
     def _service(self, passing: Directive, location: Directive) -> str:
-        found = re.fullmatch(r"(https?)://([^/]+)(/.*)?", passing.args[0] if passing.args else "")
+        found = PASSED.fullmatch(passing.args[0] if passing.args else "")
         if not found:
             raise Cannot("where it leads is only known with each request")
         scheme, target, path = found[1], found[2], found[3] or ""

@@ -63,13 +63,19 @@ class Services:
     def _server(self, address: str, scheme: str, tail: str = "", **more: Any) -> Inline:
         if self.protocol != "http":
             return Inline(address=address, **more)
+        if address.startswith("unix:"):
+            if tail or scheme != "http":
+                raise Cannot("servers at Unix sockets have neither paths nor TLS")
+            return Inline(url=address, **more)
         kept = {"preservePath": True} if tail else {}
         return Inline(url=f"{scheme}://{address}{tail}", **kept, **more)
 
     def address(self, text: str, scheme: str = "") -> str:
         """`host:port` of a server. Raises Cannot."""
         if text.startswith("unix:"):
-            raise Cannot("servers at Unix sockets")
+            if self.protocol != "http":
+                raise Cannot("servers at Unix sockets are for HTTP only")
+            return text.rstrip(":")
         if re.search(r":\d+$", text):
             return text
         if self.protocol != "http":
@@ -115,17 +121,21 @@ class Services:
             if "down" in values:
                 directive.reason = "the server is marked down"
                 continue
-            directive.used = True
             if "weight" in values:
                 more["weight"] = whole(values["weight"], directive)
             if whole(values.get("max_conns", "0"), directive):
                 more["maxConnections"] = whole(values["max_conns"], directive)
-            if _is_name(address):
+            if not address.startswith("unix:") and _is_name(address):
                 more["resolve"] = "all"
             fails = whole(values.get("max_fails", "1"), directive)
             if fails and ("max_fails" in values or "fail_timeout" in values):
                 limits.add((fails, _seconds(values.get("fail_timeout", "10s"), directive)))
-            (spare if "backup" in values else main).append(self._server(address, scheme, tail, **more))
+            try:
+                (spare if "backup" in values else main).append(self._server(address, scheme, tail, **more))
+            except Cannot as error:
+                directive.reason = str(error)
+                continue
+            directive.used = True
         if not limits:
             return main, spare, None
         fails, window = max(limits)

@@ -115,6 +115,11 @@ def test_tcp_over_tls() -> None:
 
 
 def test_what_has_no_place() -> None:
+    found = section(" server a /run/a.sock\n server b unix@/run/b.sock")
+    assert [each["url"] for each in found["services"]["b"]["loadBalancer"]["servers"]] == [
+        "unix:/run/a.sock",
+        "unix:/run/b.sock",
+    ]
     draft = from_haproxy("listen b\n bind :80\n server a /x\n server b 10.0.0.1\n server c 10.0.0.1:80 track x/y")
     assert "Unix" in reason(draft, "server a")
     assert "without a port" in reason(draft, "server b")

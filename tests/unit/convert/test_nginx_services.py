@@ -73,11 +73,23 @@ def test_the_same_servers_asked_otherwise_are_another_service() -> None:
     assert "passHostHeader" not in found["u-2"]["loadBalancer"]
 
 
+def test_unix_sockets() -> None:
+    found = balancer("server unix:/run/a.sock weight=2; server unix:/run/b.sock:;")
+    assert found["servers"] == [{"url": "unix:/run/a.sock", "weight": 2}, {"url": "unix:/run/b.sock"}]
+    draft = from_nginx("server { listen 80; location / { proxy_pass http://unix:/run/a.sock; } "
+                       "location /x/ { proxy_pass http://unix:/run/a.sock:/y/; } }")  # fmt: skip
+    [service] = plain(draft)["http"]["services"].values()
+    assert service["loadBalancer"]["servers"] == [{"url": "unix:/run/a.sock"}]
+    assert "does not rewrite" in reason(draft, "proxy_pass http://unix:/run/a.sock:/y/")
+
+
 def test_what_has_no_place() -> None:
-    draft = from_nginx("http { upstream u { server unix:/x; server 10.0.0.1; hash $uri; } " + SERVER.format(
-        "proxy_pass http://u;") + "}")  # fmt: skip
-    assert "Unix" in reason(draft, "server unix:/x")
+    draft = from_nginx(f"upstream u {{ server 10.0.0.1; hash $uri; }} {SERVER.format('proxy_pass http://u;')}")
     assert "hashing by $uri" in reason(draft, "hash")
+    draft = from_nginx("stream { upstream u { server unix:/x; } server { listen 1; proxy_pass u; } }")
+    assert "HTTP only" in reason(draft, "server unix:/x")
+    draft = from_nginx(f"upstream u {{ server unix:/x; }} {SERVER.format('proxy_pass https://u;')}")
+    assert "neither paths nor TLS" in reason(draft, "server unix:/x")
 
 
 @pytest.mark.parametrize(
