@@ -255,6 +255,16 @@ def steered(config: Config, interventions: Iterable[Intervention]) -> Config:
     )
 
 
+def is_deserted(service: Service | None) -> bool:
+    """Whether nobody is left in it for new clients, whoever is up."""
+    if service is None:
+        return False
+    if service.load_balancer is not None:
+        return not any(each.weight and not each.in_maintenance for each in service.load_balancer.servers)
+    children = _children(service)
+    return bool(children) and not any(child.weight for child in children)
+
+
 def _section(protocol: str, section: AnySection, by_service: dict[tuple[str, str], list[Intervention]]) -> AnySection:
     touched = {
         name: _service(name, section.services[name], interventions)

@@ -151,6 +151,10 @@ class Verdicts:
         if was_ejected:
             self._log_back(key, "its health check succeeds")
 
+    def is_ejected(self, key: Key) -> bool:
+        """Whether a server is out for what clients' requests showed."""
+        return key in self._ejected
+
     def eject(self, watch: Watch, reason: str) -> None:
         """Take a server out for what clients' requests showed, unless nobody would remain."""
         key = watch.key

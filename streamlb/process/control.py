@@ -34,8 +34,10 @@ from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.observe import log_files
 from streamlb.process import banner, descriptors
+from streamlb.process.admin import Admin
 from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen, Traced
 from streamlb.process.configuration import add_default_certificate, open_sources
+from streamlb.process.desk import Desk
 from streamlb.process.fleet import Fleet
 from streamlb.process.heartbeat import Heartbeat
 from streamlb.process.inheritance import inherit
@@ -46,6 +48,7 @@ from streamlb.process.renewal import Renewal, wall_clock
 from streamlb.process.resolving import Resolving
 from streamlb.process.slot import count_workers
 from streamlb.process.sockets import Sockets
+from streamlb.process.steering import Steering
 from streamlb.process.upgrade import Upgrade, report_ready
 from streamlb.process.watching import Watcher
 
@@ -63,8 +66,6 @@ log = logging.getLogger(__name__)
 
 KILL_MARGIN = 3.0
 """Seconds a worker gets beyond the longest grace time before it is killed."""
-TURN_PAUSE = 0.1
-"""Seconds until an upgrade looks again whether a configuration is still being taken over."""
 SIGNALLED = 128
 """Exit code of an end that did not wait for anything: this plus the signal's number, as shells count."""
 
@@ -84,7 +85,7 @@ def run(paths: Sequence[str]) -> int:
         return 1
     programme_log.adopt(loaded.config.log)
     try:
-        return asyncio.run(_control(", ".join(paths), sources, loaded, started_at))
+        return asyncio.run(_control(paths, sources, loaded, started_at))
     except StartError as error:
         log.error("%s", error)
         return 1
@@ -93,11 +94,12 @@ def run(paths: Sequence[str]) -> int:
         return SIGNALLED + signal.SIGINT
 
 
-async def _control(name: str, sources: Sources, loaded: Loaded, started_at: float) -> int:
+async def _control(paths: Sequence[str], sources: Sources, loaded: Loaded, started_at: float) -> int:
     descriptors.raise_limit()
-    control = Control(sources, loaded, Sockets(inherit()), started_at)
-    log.info("streamlb %s serves %s: %s", streamlb.__version__, name, report.summary(loaded.config))
+    control = Control(paths, sources, loaded, Sockets(inherit()), started_at)
+    log.info("streamlb %s serves %s: %s", streamlb.__version__, ", ".join(paths), report.summary(loaded.config))
     banner.show_notes(loaded)
+    control.steering.show()
     few = descriptors.remark(control.config, descriptors.limit())
     if few:
         log.warning("%s", few)
@@ -123,13 +125,16 @@ class Control:
     loaded: what the files say, as far as it was accepted. config: what is served, made of it by `_effective`;
     `version` is its number. loaded_at: when the files were read and accepted for the last time (seconds since 1970).
     reloads, failures: how often they were read again; how often something was not taken over.
-    outcome: of the last change.
+    outcome: of the last change; reading: of the last time the files were read again.
     """
 
-    def __init__(self, sources: Sources, loaded: Loaded, sockets: Sockets, started_at: float) -> None:
+    def __init__(
+        self, paths: Sequence[str], sources: Sources, loaded: Loaded, sockets: Sockets, started_at: float
+    ) -> None:
         """Raises StartError when an address cannot be used."""
         # process
         self._loop = asyncio.get_running_loop()
+        self.paths = paths
         self.sources = sources
         self.sockets = sockets
         self.fleet = Fleet(
@@ -151,9 +156,13 @@ class Control:
         self.loaded_at = wall_clock()
         self.reloads = self.failures = 0
         self.outcome: Outcome | None = None
+        self.reading: Outcome | None = None
         # configuration
         self._complete(loaded)
         self.loaded = loaded
+        self.steering = Steering(self)
+        is_successor = sockets.inheritance.predecessor is not None
+        self.admin = Admin(Desk(self, self.steering), succeeds=is_successor)
         self.config = self._effective(loaded)
         self._encoded = msgspec.msgpack.encode(self.config)
         self.version = 1
@@ -182,12 +191,14 @@ class Control:
             self._loop.add_signal_handler(number, self._on_stop, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         self._loop.add_signal_handler(signal.SIGQUIT, self._on_quit)
-        self._loop.add_signal_handler(signal.SIGUSR2, self.begin_upgrade)
+        self._loop.add_signal_handler(signal.SIGUSR2, lambda: spawn(self.replace(), "upgrade"))
         self._loop.add_signal_handler(signal.SIGUSR1, self._on_reopen)
         self._loop.add_signal_handler(signal.SIGCHLD, self._on_child)
         banner.show_entry_points(self.config, self.fleet.slots[0].sockets)
         self.prober.load(self.config)
         try:
+            self.admin.open(self.config.ctl)
+            self.steering.settle(self.configured)
             # Clients wait in the sockets' queues meanwhile, rather than be told that there is no server.
             first = spawn(self.prober.first_verdicts(), "first health checks")
             await asyncio.wait({first, self._ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -199,6 +210,7 @@ class Control:
             self._watcher.start()
             return await self._ended
         finally:
+            self.admin.stop()
             self._watcher.stop()
             self.prober.stop()
             self.resolving.stop()
@@ -242,7 +254,7 @@ class Control:
 
     def _effective(self, loaded: Loaded) -> Config:
         """What is to be served: what the files say and what this process makes of it."""
-        return complete(self.resolving.resolve(loaded.config))
+        return complete(self.steering.effective(loaded.config, self.resolving.resolve(loaded.config)))
 
     def _complete(self, loaded: Loaded) -> None:
         if add_default_certificate(loaded.config):
@@ -267,9 +279,12 @@ class Control:
         changes, refused = await self._serve(loaded, reason)
         problems += refused
         if not refused and reads:
+            problems += self.admin.adopt(loaded.config.ctl)
             self._load(loaded, complete=not problems)
         outcome = Outcome(ok=not problems, version=self.version, changes=changes, problems=problems, kept=kept)
         self.failures += not outcome.ok
+        if reads:
+            self.reading = outcome
         self.outcome = outcome
         banner.show_outcome(outcome, reason, before)
         return outcome
@@ -282,6 +297,7 @@ class Control:
             self.loaded = loaded
             self.resolving.load(loaded.config)
             self.renewal.load(loaded.config, loaded.pem)
+            self.steering.settle(loaded.config)
             banner.show_notes(loaded)
         self._watcher.update(self._watched(), self._debounce)
 
@@ -341,6 +357,7 @@ class Control:
     def _on_serving(self) -> None:
         log.info("ready in %d ms", (time.monotonic() - self._started_at) * 1000)
         self.notifier.ready(self._status())
+        spawn(self.admin.serve(), "admin sockets")
         if self.sockets.inheritance.predecessor is not None:
             report_ready(self.sockets.inheritance.predecessor)
 
@@ -403,6 +420,7 @@ class Control:
     def _drain(self, patience: float, *, handed_over: bool = False) -> None:
         """Have the workers finish within so many seconds."""
         self.stopping = True
+        self.steering.release()
         if not handed_over:
             self.notifier.stopping(patience + KILL_MARGIN)
         sockets = self.fleet.slots[0].sockets
@@ -413,16 +431,15 @@ class Control:
 
     # --- upgrade ---------------------------------------------------------------------------------------------------
 
-    def begin_upgrade(self) -> str:
-        """Start a successor, which takes over when it is ready; why that cannot be, else nothing."""
+    async def replace(self) -> tuple[int, str]:
+        """Start a successor and wait until it serves: its process id, or 0 and why it does not."""
+        await self._turns.settled()
         if self.stopping or not self.fleet.serving:
             reason = "streamlb is stopping" if self.stopping else "streamlb is not ready yet"
             log.error("upgrade: %s", reason)
-            return reason
-        if self._turns.is_busy:
-            self._loop.call_later(TURN_PAUSE, self.begin_upgrade)
-            return ""
-        return self.upgrade.begin()
+            return 0, reason
+        reason = self.upgrade.begin() or await self.upgrade.outcome()
+        return (0, reason) if reason else (self.upgrade.pid, "")
 
     def _on_not_succeeded(self) -> None:
         if self._put_off and not self.stopping:

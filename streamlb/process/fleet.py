@@ -107,7 +107,7 @@ class Fleet:
         replaced when this is over, with what is the configuration then.
         """
         # One that died before is started with the configuration of that moment.
-        slots = [slot for slot in self.slots[: self.size] if self._started and (slot.pid or not slot.was_started)]
+        slots = [slot for slot in self.slots[: self.size] if self._started and (slot.pid or not slot.starts)]
         self._held = {}
         try:
             words = await self._have_configured(slots)

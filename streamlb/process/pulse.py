@@ -30,6 +30,7 @@ from streamlb.runtime.snapshot import World
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,10 @@ class Beat(msgspec.Struct):
 
 
 class Pulse:
-    """The signs of life of one worker. lag, worst: see `Beat`."""
+    """The signs of life of one worker. lag, worst: see `Beat`.
+
+    on_look: told of each look: the loop's time, lag, worst.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, stack: int = -1) -> None:
         """stack: the descriptor of a file for the stack of a loop that stands."""
@@ -61,6 +65,7 @@ class Pulse:
         self._acceptor: Acceptor | None = None
         self._entry: HttpEntry | None = None
         self.lag = self.worst = 0.0
+        self.on_look: Callable[[float, float, float], None] = lambda _now, _lag, _worst: None
         self._due_at = loop.time() + INTERVAL
         if stack >= 0:
             faulthandler.register(STACK_SIGNAL, file=stack, all_threads=True)
@@ -87,6 +92,7 @@ class Pulse:
         now = self._loop.time()
         self.lag = max(0.0, now - self._due_at)
         self.worst = max(self.worst, self.lag)
+        self.on_look(now, self.lag, self.worst)
         self._due_at = now + INTERVAL
         self._loop.call_at(self._due_at, self._look)
 

@@ -12,6 +12,7 @@ import signal
 import site
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ class Slot:
     """One worker's place. `pid` is 0 while nobody serves it; `ready`: its worker serves the configuration.
 
     sockets: what its worker is to listen on, by entry point; they belong to `Sockets`.
-    was_started: whether there was ever a worker.
+    starts: how many workers it has had. started_at: when the last one was started, in seconds since 1970.
     """
 
     def __init__(self, number: int, sockets: dict[str, socket.socket]) -> None:
@@ -50,7 +51,8 @@ class Slot:
         self.number = number
         self.sockets = sockets
         self.restarts = Restarts()
-        self.was_started = False
+        self.starts = 0
+        self.started_at = 0.0
         # worker
         self.ready = False
         self._given: dict[str, socket.socket] = {}
@@ -66,7 +68,8 @@ class Slot:
         self, loop: asyncio.AbstractEventLoop, configure: Configure, on_message: Callable[[Slot, Message], None]
     ) -> None:
         """Start a worker on the sockets. Raises OSError when there is no process to be had."""
-        self.was_started = True
+        self.starts += 1
+        self.started_at = datetime.now(UTC).timestamp()
         channel, theirs = Channel.pair()
         self.restarts.started(loop.time())
         try:

@@ -21,6 +21,7 @@ from streamlb.health.verdicts import Verdicts
 from streamlb.observe import log as programme_log
 from streamlb.observe.access import AccessLog
 from streamlb.observe.throttle import Throttle, often
+from streamlb.process.answers import Answers
 from streamlb.process.channel import (
     Ask,
     Channel,
@@ -76,6 +77,9 @@ class Worker:
         self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)), self._on_server_down)
         self._world: World | None = None
         self._entries = Entries()
+        self._answers = Answers(
+            channel.send, lambda: self._world, self._registry, self._verdicts, lambda: [*self._entries.open.values()]
+        )
         self._pulse = Pulse(loop, stack)
         self._throttle = Throttle(LOG_INTERVAL)
 
@@ -118,18 +122,14 @@ class Worker:
         elif isinstance(message, Reopen):
             programme_log.reopen()
             self._access.reopen()
+        elif isinstance(message, Ask) and message.what == "pulse":
+            self._channel.send(Told(message.number, self._pulse.tell()))
         elif isinstance(message, Ask):
-            self._channel.send(Told(message.number, self._tell(message.what, message.limit)))
+            self._answers.on_ask(message)
         else:
             if isinstance(message, Configure):
                 self._verdicts.begin(message.down)
             self._inbox.put_nowait(message)
-
-    def _tell(self, what: str, limit: int) -> bytes | None:
-        """The answer to a question of the control process; None to one that makes no sense here."""
-        if what == "pulse":
-            return self._pulse.tell()
-        return None
 
     # --- serving -------------------------------------------------------------------------------------------------
 

@@ -189,6 +189,11 @@ class Pool:
                 return upstream
         return None
 
+    @property
+    def idle(self) -> int:
+        """How many connections are kept for later."""
+        return len(self._idle)
+
     def dial(self, owner: Owner) -> Dialling:
         """Connect for `owner`, who hears of it by `on_connected` or `on_dial_failed`, never before this returns."""
         dialling = Dialling(self, owner)
