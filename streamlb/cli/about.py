@@ -24,6 +24,7 @@ VARIABLES = {
     "RUNTIME_DIRECTORY": "systemd's RuntimeDirectory=: the control socket is made there",
     "STATE_DIRECTORY": "systemd's StateDirectory=: what `streamlb ctl` has changed is kept there",
     "XDG_RUNTIME_DIR": "the same for a user's own streamlb: the control socket",
+    "HOME": "where that is when XDG_STATE_HOME does not say",
     "XDG_STATE_HOME": "the same for a user's own streamlb: what `streamlb ctl` has changed",
     "SUDO_USER": "set by sudo: under whose name a change by `streamlb ctl` is kept",
     "NOTIFY_SOCKET": "set by systemd: who wants to know of start, reload and stop",

@@ -19,7 +19,7 @@ def show() -> None:
     """Show what is configured."""
 
 
-@show.command()
+@show.command(short_help="The configuration as it would be served.")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path())
 @click.option("--format", "form", type=click.Choice(["yaml", "json"]), default="yaml", help="How it is written.")
 @click.option("--origins", is_flag=True, help="Say of each value where it came from: file:line, default, streamlb.")

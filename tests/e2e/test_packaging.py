@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import streamlb
+from streamlb.cli.schema import PAGES
 from tests.support.http import http_get
 from tests.support.ports import free_port
 from tests.support.programs import ROOT, Program, running_whoami
@@ -53,7 +54,9 @@ def installed(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 def test_the_wheel_holds_the_package_and_nothing_else(built: tuple[Path, Path]) -> None:
     names = zipfile.ZipFile(built[0]).namelist()
     assert {name.split("/")[0] for name in names} == {"streamlb", f"streamlb-{streamlb.__version__}.dist-info"}
-    assert {"streamlb/reference.md", "streamlb/py.typed"} <= set(names)
+    assert {"streamlb/docs/reference.md", "streamlb/py.typed"} <= set(names)
+    pages = [f"streamlb/docs/{page}" for page in PAGES if (ROOT / "docs" / page).is_file()]
+    assert set(pages) <= set(names)
     ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "streamlb").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == ours
 
