@@ -103,6 +103,9 @@ def steering(office: Office) -> Starlette:
     async def reload(request: Request) -> Any:
         return await office.reload(await caller(request))
 
+    async def upgrade(request: Request) -> Any:
+        return await office.upgrade(await caller(request))
+
     async def resolve(request: Request) -> Any:
         body = await _body(request, Resolve)
         return await office.resolve(body.name, await caller(request))
@@ -113,7 +116,7 @@ def steering(office: Office) -> Starlette:
         "overrides": interventions,
         "remaining": remaining,
     }
-    done = {"weight": weigh, "state": turn, "reset": reset, "reload": reload, "resolve": resolve}
+    done = {"weight": weigh, "state": turn, "reset": reset, "reload": reload, "upgrade": upgrade, "resolve": resolve}
     routes = [Route(f"{PREFIX}/{name}", answering(work), methods=["GET"]) for name, work in shown.items()]
     routes += [Route(f"{PREFIX}/{name}", answering(work), methods=["POST"]) for name, work in done.items()]
     return make(routes)

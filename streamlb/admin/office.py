@@ -37,5 +37,8 @@ class Office(Protocol):
     async def reload(self, by: str) -> Any:
         """Read the configuration again and take it over."""
 
+    async def upgrade(self, by: str) -> Any:
+        """Have a freshly started process go on in the place of this one; answered when it serves."""
+
     async def resolve(self, name: str, by: str) -> Any:
         """Look a name of servers up again now, or `all` of them."""

@@ -25,6 +25,7 @@ FAMILIES = {
     "reload": "steering",
     "ctl": "steering",
     "convert": "convert",
+    "upgrade": "service",
     "healthcheck": "service",
     "unit": "service",
     "whoami": "whoami",

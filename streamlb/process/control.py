@@ -66,6 +66,8 @@ log = logging.getLogger(__name__)
 
 KILL_MARGIN = 3.0
 """Seconds a worker gets beyond the longest grace time before it is killed."""
+HANDOVER_PAUSE = 0.1
+"""Seconds that a successor and this process serve side by side."""
 SIGNALLED = 128
 """Exit code of an end that did not wait for anything: this plus the signal's number, as shells count."""
 
@@ -450,7 +452,12 @@ class Control:
         _, grace = self._graces()
         log.info("upgrade: the successor (pid %d) serves; work in flight here has %g s", pid, grace)
         self.notifier.succeeded_by(pid)
-        self._drain(grace, handed_over=True)
+        # Not at once: whoever has asked for this is answered first.
+        self._loop.call_later(HANDOVER_PAUSE, self._hand_over, grace)
+
+    def _hand_over(self, grace: float) -> None:
+        if not self.stopping:
+            self._drain(grace, handed_over=True)
 
     def _on_child(self) -> None:
         self.upgrade.on_child()

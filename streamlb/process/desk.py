@@ -7,6 +7,7 @@ anything (`steering.py`, `control.py`), what is shown of what (`views.py`). Owne
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from streamlb.process.control import Control
     from streamlb.process.reload import Outcome
     from streamlb.process.steering import Steering
+
+log = logging.getLogger(__name__)
 
 _servers = msgspec.json.Decoder(list[ServerLoad]).decode
 _entry_points = msgspec.json.Decoder(list[EntryPointLoad]).decode
@@ -104,6 +107,14 @@ class Desk:
     async def reload(self, by: str) -> Outcome:
         """Read the configuration again and take it over."""
         return await self._control.reload(f"reload by {by}")
+
+    async def upgrade(self, by: str) -> Done:
+        """Have a freshly started process go on in the place of this one; answered when it serves."""
+        log.info("upgrade: asked for by %s", by)
+        pid, reason = await self._control.replace()
+        if reason:
+            raise RefusedError(reason, "everything goes on as before; the log has more")
+        return Done(done=[f"pid {pid} serves; pid {os.getpid()} finishes what is in flight"])
 
     async def resolve(self, name: str, by: str) -> Done:
         """Look a name of servers up again now, or `all` of them."""
