@@ -81,6 +81,9 @@ def steering(office: Office) -> Starlette:
     async def health(_request: Request) -> Any:
         return await office.health()
 
+    async def config(_request: Request) -> Any:
+        return await office.config()
+
     async def interventions(_request: Request) -> Any:
         return await office.interventions()
 
@@ -112,6 +115,7 @@ def steering(office: Office) -> Starlette:
 
     shown = {
         "status": status,
+        "config": config,
         "health": health,
         "overrides": interventions,
         "remaining": remaining,
