@@ -84,6 +84,9 @@ def steering(office: Office) -> Starlette:
     async def config(_request: Request) -> Any:
         return await office.config()
 
+    async def connections(request: Request) -> Any:
+        return await office.connections(_number(request, "limit", 100))
+
     async def interventions(_request: Request) -> Any:
         return await office.interventions()
 
@@ -117,6 +120,7 @@ def steering(office: Office) -> Starlette:
         "status": status,
         "config": config,
         "health": health,
+        "connections": connections,
         "overrides": interventions,
         "remaining": remaining,
     }
