@@ -81,6 +81,9 @@ def steering(office: Office) -> Starlette:
     async def health(_request: Request) -> Any:
         return await office.health()
 
+    async def connections(request: Request) -> Any:
+        return await office.connections(_number(request, "limit", 100))
+
     async def interventions(_request: Request) -> Any:
         return await office.interventions()
 
@@ -113,6 +116,7 @@ def steering(office: Office) -> Starlette:
     shown = {
         "status": status,
         "health": health,
+        "connections": connections,
         "overrides": interventions,
         "remaining": remaining,
     }

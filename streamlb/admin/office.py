@@ -28,6 +28,9 @@ class Office(Protocol):
     async def remaining(self, server: str, service: str) -> Any:
         """What is still under way at a server."""
 
+    async def connections(self, limit: int) -> Any:
+        """What is under way now: at most `limit` of it in each worker, 0 for all."""
+
     async def interventions(self) -> Any:
         """What was changed at run time and is in force."""
 

@@ -16,6 +16,7 @@ import msgspec
 
 from streamlb.net.tasks import spawn
 from streamlb.process.channel import Told
+from streamlb.proxy.inspection import describe
 from streamlb.proxy.pool import Pool
 from streamlb.proxy.udp import UdpEntry
 
@@ -82,6 +83,7 @@ class Answers:
         self._known: dict[str, Callable[[], Iterator[Any]]] = {
             "servers": self._servers,
             "entryPoints": self._entry_points,
+            "conversations": self._conversations,
         }
 
     def on_ask(self, question: Ask) -> None:
@@ -133,6 +135,12 @@ class Answers:
             live = serving.live
             active = sum(len(each) for each in live if isinstance(each, UdpEntry)) if serving.is_udp else len(live)
             yield EntryPointLoad(serving.name, active)
+
+    def _conversations(self) -> Iterator[Any]:
+        loop = asyncio.get_running_loop()
+        for serving in self._servings():
+            for conversation in serving.live:
+                yield from describe(conversation, serving.name, loop.time())
 
 
 def _load(protocol: str, service: str, server: str, state: ServerState, ejected: bool, waiting: int) -> ServerLoad:

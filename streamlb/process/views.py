@@ -123,6 +123,13 @@ class Remaining(View):
     workers: dict[int, int]
 
 
+class Connections(View):
+    """What is under way: how much there is, and, by worker, as it said it (see `proxy/inspection.py`)."""
+
+    total: int
+    workers: dict[int, msgspec.Raw]
+
+
 class Status(View):
     """All there is to know at a glance. state: starting, serving, stopping. latency: seconds until workers answered."""
 
