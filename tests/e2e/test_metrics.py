@@ -130,7 +130,7 @@ def test_what_is_removed_disappears_and_begins_anew(tmp_path: Path) -> None:
     ports = {name: free_port() for name in ("web", "raw", "metrics")}
     file = tmp_path / "lb.yaml"
     with running_whoami(tcp=True) as whoami:
-        more = '    extra: {rule: "Path(`/extra`)", service: shop, entryPoints: [web]}'
+        more = '    extra: {rule: "Path(`/extra`)", service: shop, entryPoints: [web], priority: 99}'
         with_it, without = written(ports, whoami, 1, more), written(ports, whoami, 1)
         file.write_text(with_it)
         with running_streamlb(file) as proxy:
