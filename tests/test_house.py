@@ -34,6 +34,7 @@ RANKS = {
     "proxy": 6,
     "health": 6,
     "process": 7,
+    "convert": 7,
     "cli": 8,
     "__main__": 9,
 }
@@ -62,11 +63,12 @@ MAY_IMPORT = {
         "wire",
         "observe",
     },
+    "convert": {"errors", "routing.pattern"},
     "whoami": set(),
 }
 """Rooms not named here may import every room of a lower rank. Type annotations are held to ranks only."""
 
-PURE = ("config", "routing", "balance", "wire", "session", "runtime")
+PURE = ("config", "routing", "balance", "wire", "session", "runtime", "convert")
 IMPURE = {"asyncio", "logging", "random", "secrets", "select", "selectors", "signal", "socket", "ssl", "subprocess",
           "threading", "time", "uvloop"}  # fmt: skip
 READS_FILES = {"config/load.py"}

@@ -19,7 +19,9 @@ FAMILIES = {
     "check": "check",
     "fmt": "fmt",
     "schema": "schema",
+    "convert": "convert",
     "healthcheck": "service",
+    "unit": "service",
     "whoami": "whoami",
 }
 """The module of each command, in the order `--help` shows them; a command is called in its module as it is here."""

@@ -1,11 +1,19 @@
-"""`streamlb healthcheck`: what looks after a running streamlb from outside.
+"""`streamlb healthcheck`, `unit`: what looks after a running streamlb from outside.
 
-What lives here: the command and its options. What must not: asking (`process/healthcheck.py`).
+What lives here: the commands and their options. What must not: asking (`process/healthcheck.py`), the texts of files
+for other programs (`streamlb/packaging/`).
 """
 
 from __future__ import annotations
 
+import importlib.resources
+import os
+import shutil
+import sys
+
 import click
+
+KINDS = ("service", "socket", "logrotate", "sysctl")
 
 
 @click.command(short_help="Ask a running streamlb whether it is well.")
@@ -36,3 +44,40 @@ def healthcheck(paths: tuple[str, ...], url: str | None) -> None:
         click.echo(f"streamlb healthcheck: {error}", err=True)
         raise SystemExit(1) from None
     click.echo(f"OK: {asked}")
+
+
+@click.command(short_help="Print files for systemd, logrotate and sysctl.")
+@click.argument("kind", type=click.Choice(KINDS), default="service")
+@click.option(
+    "--config", "path", default="/etc/streamlb", show_default=True, help="The configuration that the service serves."
+)
+def unit(kind: str, path: str) -> None:
+    """Print a file for a system program, with the paths of this installation; where it goes is said in its first line.
+
+    service: streamlb as a service of systemd, with no more rights than it needs. socket: a port that systemd keeps open
+    for it. logrotate: how its logs are rotated. sysctl: settings of the kernel for many clients.
+
+    As in: streamlb unit service --config /etc/streamlb/lb.yaml > /etc/systemd/system/streamlb.service
+    """
+    if "\n" in path or not os.path.isabs(path):
+        raise click.BadParameter("a service has no working directory: write an absolute path", param_hint="--config")
+    text = importlib.resources.files("streamlb").joinpath("packaging", f"streamlb.{kind}").read_text()
+    click.echo(text.replace("@STREAMLB@", _command()).replace("@CONFIG@", _quoted(path)), nl=False)
+
+
+def _command() -> str:
+    """How this streamlb is started, by absolute paths."""
+    called = os.path.abspath(sys.argv[0])
+    if os.path.basename(called) == "streamlb" and os.access(called, os.X_OK):
+        return _quoted(called)
+    beside = shutil.which("streamlb", path=os.path.dirname(sys.executable))
+    return _quoted(beside) if beside else f"{_quoted(sys.executable)} -m streamlb"
+
+
+def _quoted(path: str) -> str:
+    """A path as systemd reads it (systemd.syntax(7))."""
+    path = path.replace("%", "%%").replace("$", "$$")
+    if not any(character in path for character in " \t\"'\\;"):
+        return path
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -89,16 +89,12 @@ def numeric_family(host: str) -> socket.AddressFamily | None:
 
 def client_ip(peer: Any) -> IPAddress:
     """The address of an accepted peer; an IPv4 client of a dual-stack socket is the IPv4 address it is."""
-    return _client(peer[0])[0]
-
-
-def client_text(peer: Any) -> str:
-    """The same as text."""
-    return _client(peer[0])[1]
+    return client_of(peer[0])[0]
 
 
 @functools.lru_cache(maxsize=MAX_CLIENTS)
-def _client(host: str) -> tuple[IPAddress, str]:
+def client_of(host: str) -> tuple[IPAddress, str]:
+    """The same for the first part of its address, and as text."""
     if ":" not in host:
         return ipaddress.IPv4Address(host), host
     address = ipaddress.IPv6Address(host.partition("%")[0])

@@ -47,7 +47,8 @@ def plaintext() -> memoryview:
 class SecureSocket:
     """A connected non-blocking socket that speaks TLS. It stays with the thread that made it.
 
-    raw: the socket underneath, owned. ssl_object: for what was agreed on.
+    raw: the socket underneath, owned; fileno: its. ssl_object: for what was agreed on.
+    unsent: bytes of ciphertext that the kernel did not take, to be flushed at the next writable event.
     pending: `recv_into` may have something without a readable event.
     fetched: bytes of ciphertext the last call of `recv_into` that asked the kernel got; fewer than `CHUNK`: it had no
     more.
@@ -72,10 +73,12 @@ class SecureSocket:
         "_stash",
         "_waits_for_company",
         "fetched",
+        "fileno",
         "goodbye",
         "pending",
         "raw",
         "ssl_object",
+        "unsent",
     )
 
     def __init__(
@@ -100,6 +103,7 @@ class SecureSocket:
         self._decipher = inner.read
         self._encipher = inner.write
         self.raw = raw
+        self.fileno = raw.fileno
         self._recv = raw.recv_into
         self._send = raw.send
         self._ciphertext = _buffers.ciphertext
@@ -111,17 +115,10 @@ class SecureSocket:
         self._said_goodbye = False
         self._shut = False
         self._cut = False
+        self.unsent = 0
         self.pending = False
         self.fetched = 0
         self.goodbye = False
-
-    def fileno(self) -> int:
-        return self.raw.fileno()
-
-    @property
-    def unsent(self) -> int:
-        """Bytes of ciphertext that the kernel did not take: to be flushed at the next writable event."""
-        return len(self._rest)
 
     @property
     def queued(self) -> int:
@@ -288,9 +285,11 @@ class SecureSocket:
                 sent = 0
             if sent < len(rest):
                 self._rest = memoryview(rest)[sent:]
+                self.unsent = len(self._rest)
                 return False
             rest = self._outgoing.read()
         self._rest = b""
+        self.unsent = 0
         if self._shut:
             self._shut = False
             self.raw.shutdown(socket.SHUT_WR)
@@ -324,8 +323,10 @@ class SecureSocket:
         self._said_goodbye = True
         if self.pending and not (self.goodbye or self._failure):
             self._read_ahead()  # Or OpenSSL, which looks for the peer's goodbye, would drop a record.
-        with contextlib.suppress(ssl.SSLError):
+        try:
             self._inner.shutdown()
+        except ssl.SSLError:
+            return  # As ever, unless the peer was first: OpenSSL looks for its goodbye, too.
 
     def _read_ahead(self) -> None:
         view = memoryview(bytearray(2 * CHUNK))

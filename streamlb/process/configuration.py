@@ -41,7 +41,12 @@ def load(path: str | os.PathLike[str], *, now: float | None = None) -> Loaded:
 
 
 def open_sources(paths: Sequence[str | os.PathLike[str]], *, now: float | None = None) -> Sources:
-    """The sources of a configuration, with all that can be known to check it. Nothing is read yet.
+    """The sources of a configuration; nothing is read yet. `now`: see `judges`."""
+    return Sources(paths, judges(now), environ=os.environ)
+
+
+def judges(now: float | None = None) -> Judges:
+    """All that can be known to check a configuration.
 
     now: seconds since 1970; then notes say, too, which certificates end soon.
     """
@@ -51,7 +56,7 @@ def open_sources(paths: Sequence[str | os.PathLike[str]], *, now: float | None =
 
         return remarks(chain, now)
 
-    judges = Judges(
+    return Judges(
         check_rule=check_rule,
         find_hidden=find_hidden,
         check_pem=check_pem,
@@ -62,7 +67,6 @@ def open_sources(paths: Sequence[str | os.PathLike[str]], *, now: float | None =
         check_ciphers=suites_not_spoken,
         find_disputed=find_disputed,
     )
-    return Sources(paths, judges, environ=os.environ)
 
 
 def check_rule(text: str, protocol: str, syntax: str = "v3", is_tls: bool = False) -> RuleFault | None:

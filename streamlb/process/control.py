@@ -65,6 +65,8 @@ log = logging.getLogger(__name__)
 
 KILL_MARGIN = 3.0
 """Seconds a worker gets beyond the longest grace time before it is killed."""
+TURN_PAUSE = 0.1
+"""Seconds until an upgrade looks again whether a configuration is still being taken over."""
 SIGNALLED = 128
 """Exit code of an end that did not wait for anything: this plus the signal's number, as shells count."""
 
@@ -150,6 +152,7 @@ class Control:
         self._turns = Turns(self._take_over)
         self._started_at = started_at
         self.stopping = False
+        self._put_off = False
         self._ended: asyncio.Future[int] = self._loop.create_future()
         self.loaded_at = wall_clock()
         self.reloads = self.failures = 0
@@ -165,7 +168,7 @@ class Control:
         self.fleet.equip(plan.slots)
         plan.commit()
         banner.show_unused(sockets.inheritance.close_rest())
-        self.upgrade = Upgrade(sockets, self._on_succeeded)
+        self.upgrade = Upgrade(sockets, self._on_succeeded, self._on_not_succeeded)
         self._traces = Traces()
         self._traces.adopt(self.config.tracing)
         self.notifier = Notifier()
@@ -256,6 +259,10 @@ class Control:
         reason = ", ".join(reasons)
         if self.stopping:
             return Outcome(ok=False, version=self.version, problems=["streamlb is stopping"])
+        if self.upgrade.is_under_way:
+            # The successor reads the files itself, and needs the addresses that would be bound here.
+            self._put_off = True
+            return Outcome(ok=False, version=self.version, problems=["an upgrade is under way"])
         loaded, problems, kept, before = self.loaded, list[str](), list[str](), self.version
         if reads:
             self.reloads += 1
@@ -415,7 +422,15 @@ class Control:
             reason = "streamlb is stopping" if self.stopping else "streamlb is not ready yet"
             log.error("upgrade: %s", reason)
             return reason
+        if self._turns.is_busy:
+            self._loop.call_later(TURN_PAUSE, self.begin_upgrade)
+            return ""
         return self.upgrade.begin()
+
+    def _on_not_succeeded(self) -> None:
+        if self._put_off and not self.stopping:
+            self._put_off = False
+            spawn(self.reload("what was put off for the upgrade"), "reload")
 
     def _on_succeeded(self, pid: int) -> None:
         _, grace = self._graces()

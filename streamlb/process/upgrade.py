@@ -39,13 +39,17 @@ NOT_PASSED_ON = ("WATCHDOG_PID",)
 
 
 class Upgrade:
-    """At most one successor at a time. on_ready: it serves, so this process may drain; gets its process id."""
+    """At most one successor at a time.
 
-    def __init__(self, sockets: Sockets, on_ready: Callable[[int], None]) -> None:
+    on_ready: it serves, so this process may drain; gets its process id. on_failed: this process has to go on.
+    """
+
+    def __init__(self, sockets: Sockets, on_ready: Callable[[int], None], on_failed: Callable[[], None]) -> None:
         # process
         self._loop = asyncio.get_running_loop()
         self._sockets = sockets
         self._on_ready = on_ready
+        self._on_failed = on_failed
         # upgrade
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
@@ -132,6 +136,7 @@ class Upgrade:
         self._close()
         self._process = None
         log.error("upgrade: %s; this process goes on", reason)
+        self._on_failed()
 
     def abandon(self) -> None:
         """End a successor that is not ready yet: this process is stopping, and so must it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any
 
-from streamlb.net.address import client_ip, client_text
+from streamlb.net.address import client_of
 
 if TYPE_CHECKING:
     from streamlb.net.address import IPAddress
@@ -29,8 +29,8 @@ class Arrival:
 
     def __init__(self, peer: Any) -> None:
         # connection
-        self.client: IPAddress = client_ip(peer)
-        self.text = client_text(peer)
+        self.client: IPAddress
+        self.client, self.text = client_of(peer[0])
         self.port: int = peer[1]
         self.destination: Endpoint | None = None
         self.host = b""

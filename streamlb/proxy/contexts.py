@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streamlb.config.tls import TlsOptions
     from streamlb.proxy.arrival import Arrival
     from streamlb.runtime.certificates import Chosen
-    from streamlb.runtime.snapshot import World
+    from streamlb.runtime.snapshot import Runtime, World
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +40,20 @@ class Unserved(NamedTuple):
     alert: int
 
 
+class Universal(NamedTuple):
+    """What every HTTPS client gets. options: their name."""
+
+    context: ssl.SSLContext
+    options: str
+
+
 class Contexts:
     """The contexts of one entry point, by certificates and options; made anew for each configuration.
 
     What costs, OpenSSL's own, is kept beyond that by `server_context`.
     """
 
-    __slots__ = ("_found", "_loop", "_name", "_runtime", "_throttle", "_world")
+    __slots__ = ("_found", "_loop", "_name", "_runtime", "_throttle", "_universal", "_world")
 
     def __init__(self, world: World, name: str, loop: asyncio.AbstractEventLoop) -> None:
         # process
@@ -55,15 +62,40 @@ class Contexts:
         self._loop = loop
         self._throttle = Throttle(LOG_INTERVAL)
         # snapshot
-        self._runtime = world.runtime
+        self._runtime: Runtime | None = None
         self._found: dict[tuple[str, bool, tuple[int, ...]], ssl.SSLContext] = {}
+        self._universal: Universal | None = None
+
+    def universal(self) -> Universal | None:
+        """What every TLS client gets, whatever its ClientHello says; None where that makes a difference. Hot.
+
+        Where it speaks no HTTP/1.1, that makes one in any case.
+        """
+        if self._world.runtime is not self._runtime:
+            self._renew()
+        return self._universal
+
+    def _renew(self) -> None:
+        """There is a new configuration."""
+        runtime = self._runtime = self._world.runtime
+        self._found.clear()
+        self._universal = None
+        table, certificates = runtime.entry_points[self._name], runtime.certificates.universal
+        name = table.plan.universal
+        if table.https is None or table.tcp_tls is not None or name is None or not certificates:
+            return
+        options = runtime.tls_options(name)
+        if options is None or options.sni_strict or HTTP_PROTOCOLS[0] not in _protocols(options):
+            return
+        made = self._make(certificates, options, is_http=True)
+        if not isinstance(made, Unserved):
+            self._universal = Universal(made, name)
 
     def find(self, arrival: Arrival, name: str, *, is_http: bool) -> ssl.SSLContext | Unserved:
         """The context for a connection whose router wants the TLS options `name`."""
         runtime = self._world.runtime
         if runtime is not self._runtime:
-            self._runtime = runtime
-            self._found.clear()
+            self._renew()
         options = runtime.tls_options(name)
         if options is None:
             return self._complain(f"there are no TLS options `{name}`")

@@ -13,7 +13,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final, cast
 
 from streamlb.errors import DownstreamError
-from streamlb.net.address import client_text
+from streamlb.net.address import client_of
 from streamlb.net.outgoing import count_untaken
 from streamlb.net.secure_transport import write_last
 from streamlb.proxy.answers import render_answer
@@ -116,7 +116,7 @@ class Downstream(asyncio.Protocol):
         if self._arrival is not None:
             return self._arrival.text
         peer = self.transport.get_extra_info("peername")
-        return client_text(peer) if peer else "0.0.0.0"
+        return client_of(peer[0])[1] if peer else "0.0.0.0"
 
     @property
     def ends(self) -> Ends:

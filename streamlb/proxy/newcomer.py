@@ -1,8 +1,8 @@
 """A connection that has not said yet what it is: a PROXY header, a ClientHello or something else is awaited.
 
 What lives here: `Newcomer`, which looks at the first bytes and leaves them where they are, so that whoever serves the
-connection finds them all; only a PROXY header and PostgreSQL's request for TLS are taken off. Where TLS ends here, the
-handshake is part of it.
+connection finds them all; only a PROXY header and PostgreSQL's request for TLS are taken off. A ClientHello is read
+where it makes a difference what it says. Where TLS ends here, the handshake is part of it.
 What must not: who serves it (`door.py`), what the bytes mean (`wire`). Made by `door.py`.
 Bounded in bytes by what is read (`MAX_HEADER`, `MAX_CLIENT_HELLO`), in time by the door's patience.
 """
@@ -23,12 +23,13 @@ from streamlb.proxy.contexts import UNRECOGNIZED_NAME, Unserved
 from streamlb.proxy.live import LAST_CALL
 from streamlb.routing.router import Route
 from streamlb.runtime.secure import options_named_by
-from streamlb.wire.clienthello import MAX_CLIENT_HELLO, ClientHello
+from streamlb.wire.clienthello import MAX_CLIENT_HELLO, ClientHello, is_usual
 from streamlb.wire.opening import GO_AHEAD, NOT_THIS_WAY, SSL_REQUEST, TLS_BEGINNINGS, Request, read_opening
 from streamlb.wire.preamble import Incomplete, Malformed
 from streamlb.wire.proxy_protocol import MAX_HEADER, Header, read_header
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from streamlb.net.handshake import Handshake
@@ -134,7 +135,13 @@ class Newcomer:
 
     def _read_opening(self, data: memoryview) -> int:
         """What comes first of all, or behind the PROXY header."""
-        arrival, table = self._arrival, self._door.table
+        arrival = self._arrival
+        universal = self._door.contexts.universal()
+        if universal is not None and is_usual(data.tobytes()):
+            arrival.is_tls = True
+            self._shake_hands(universal.context, universal.options)
+            return 0
+        table = self._door.table
         found = read_opening(data, postgres=table.tcp_tls is not None and not arrival.is_postgres)
         if isinstance(found, Incomplete):
             return found.needed
@@ -197,37 +204,40 @@ class Newcomer:
             self._leave()
             self._door.take_tcp(self._sock, taker, arrival)
         else:
-            self._shake_hands(taker)
+            self._end_tls(taker)
 
-    def _shake_hands(self, taker: Route | HttpTable) -> None:
-        """End TLS here: from now on the bytes are OpenSSL's."""
-        door, arrival = self._door, self._arrival
-        if isinstance(taker, Route):
-            options = options_named_by(taker)
-        else:
-            options = door.table.plan.options_of(arrival.host)
-        context = door.contexts.find(arrival, options, is_http=not isinstance(taker, Route))
+    def _end_tls(self, taker: Route | HttpTable) -> None:
+        """End TLS here, with what fits the name the client asks for."""
+        arrival = self._arrival
+        route = taker if isinstance(taker, Route) else None
+        options = options_named_by(route) if route is not None else self._door.table.plan.options_of(arrival.host)
+        context = self._door.contexts.find(arrival, options, is_http=route is None)
         if isinstance(context, Unserved):
             self._turn_away(context.reason, context.alert)
-            return
+        else:
+            self._shake_hands(context, options, route)
+
+    def _shake_hands(self, context: ssl.SSLContext, options: str, route: Route | None = None) -> None:
+        """From now on the bytes are OpenSSL's. route: whose connection it is, if not HTTP's."""
+        door = self._door
         self._step = None
         self._unwatch()
         if not self._is_open and not self._open():
             return
         self.due_at = self._ends_at
         secure = SecureSocket(self._sock, context, server_side=True)
-        on_shaken = functools.partial(self._on_shaken, secure, taker, options)
+        on_shaken = functools.partial(self._on_shaken, secure, options, route)
         # Whoever serves HTTP goes on watching the socket; a pump begins anew.
-        self._handshake = shake_hands(door.loop, secure, 0, on_shaken, stays=not isinstance(taker, Route))
+        self._handshake = shake_hands(door.loop, secure, 0, on_shaken, stays=route is None)
 
-    def _on_shaken(self, secure: SecureSocket, taker: Route | HttpTable, options: str, error: OSError | None) -> None:
+    def _on_shaken(self, secure: SecureSocket, options: str, route: Route | None, error: OSError | None) -> None:
         self._handshake = None
         self._leave()
         door, arrival = self._door, self._arrival
         if error is not None:
             door.refused(arrival, client_reason(error))
-        elif isinstance(taker, Route):
-            door.take_tcp(secure, taker, arrival)
+        elif route is not None:
+            door.take_tcp(secure, route, arrival)
         else:
             door.take_https(secure, arrival, options)
 

@@ -20,9 +20,12 @@ Chosen = tuple["ServedCertificate", ...]
 
 
 class Certificates:
-    """The certificates of a configuration. Those that fit equally well are chosen together: an RSA and an ECDSA one."""
+    """The certificates of a configuration. Those that fit equally well are chosen together: an RSA and an ECDSA one.
 
-    __slots__ = ("_by_name", "_default")
+    universal: those that everybody is shown, whatever name it asks for; `()` if that makes a difference.
+    """
+
+    __slots__ = ("_by_name", "_default", "universal")
 
     def __init__(self, tls: Tls) -> None:
         by_name: dict[bytes, list[ServedCertificate]] = {}
@@ -34,6 +37,7 @@ class Certificates:
         # Of two with keys of the same kind OpenSSL shows the last one: that is the one that ends last.
         self._by_name = {name: tuple(sorted(found, key=_end)) for name, found in by_name.items()}
         self._default: Chosen = (default,) if default is not None else tuple(tls.certificates[:1])
+        self.universal = self._default if all(found == self._default for found in self._by_name.values()) else ()
 
     def find(self, server_name: bytes) -> Chosen | None:
         """Those that are good for a name (lower case, no trailing dot), None if there is none."""

@@ -43,6 +43,11 @@ class SecurePlan:
             if route.tls.options and all(self._of(host) == route.tls.options for host in _hosts(route))
         }
 
+    @property
+    def universal(self) -> str | None:
+        """The name of the options that hold for every server name; None if there is no such thing."""
+        return self._elsewhere if self._is_uniform else None
+
     def options_of(self, host: bytes) -> str:
         """The name of the options for a server name, which may be empty."""
         if self._is_uniform:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def config(web: int, internal: int, origin: int = 1, *, ping: str = "{}", more: str = "") -> str:
     return f"""
 entryPoints:
-  web: {{address: "127.0.0.1:{web}", transport: {{lifeCycle: {{requestAcceptGraceTimeout: 1s}}}}}}
-  traefik: {{address: "127.0.0.1:{internal}", transport: {{lifeCycle: {{requestAcceptGraceTimeout: 1s}}}}}}
+  web: {{address: "127.0.0.1:{web}", transport: {{lifeCycle: {{requestAcceptGraceTimeout: 3s}}}}}}
+  traefik: {{address: "127.0.0.1:{internal}", transport: {{lifeCycle: {{requestAcceptGraceTimeout: 3s}}}}}}
 ping: {ping}
 {more}
 http:
@@ -66,7 +66,7 @@ def test_ping_beside_others_and_over_tls(tmp_path: Path) -> None:
     pair = local_pair()
     more = f"tls: {{certificates: [{{certFile: '{pair.certificate}', keyFile: '{pair.key}'}}]}}"
     text = config(web, free_port(), ping="{entryPoint: web}", more=more)
-    text = text.replace("requestAcceptGraceTimeout: 1s}}", "requestAcceptGraceTimeout: 0}}, http: {tls: {}}", 1)
+    text = text.replace("requestAcceptGraceTimeout: 3s}}", "requestAcceptGraceTimeout: 0}}, http: {tls: {}}", 1)
     path = tmp_path / "lb.yaml"
     path.write_text(text)
     with running_streamlb(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,12 @@ from streamlb.config.tls import (
 from streamlb.net.poller import poller_of
 from streamlb.net.secure import SecureSocket
 from streamlb.net.tasks import spawn
+from streamlb.proxy import newcomer
 from streamlb.proxy.downstream import Downstream
 from streamlb.proxy.newcomer import Newcomer
+from streamlb.runtime.build import build
+from streamlb.runtime.registry import Registry
+from streamlb.wire.opening import read_opening
 from tests.support.certificates import Pair, authority, local_pair
 from tests.support.door import HOST, Opened, Rules, config, opened
 from tests.support.http import ok, recording
@@ -198,6 +203,37 @@ async def test_the_certificate_for_a_name(asked: str | None, expected: str) -> N
                 assert shown.strip() in pairs[expected].text
 
         await beside(visit)
+
+
+@on_both_loops
+async def test_what_everybody_gets_changes_with_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def reading(*said: Any, **how: Any) -> Any:
+        read.append(said)
+        return read_opening(*said, **how)
+
+    monkeypatch.setattr(newcomer, "read_opening", reading)
+    monkeypatch.setattr(newcomer, "is_usual", lambda _: True)  # Now and then chance makes one look odd.
+
+    def shown(door: Opened, name: str) -> str:
+        with Visitor(door, name, verify=False) as visitor:
+            return ssl.DER_cert_to_PEM_cert(visitor.sock.getpeercert(binary_form=True) or b"").strip()
+
+    made = config({"web": (ANY[0], 1, ANY[1])}, tls=tls())
+    other = authority().certificate("a.com")
+    async with opened(made) as door:
+        assert await beside(lambda: shown(door, "a.com")) in local_pair().text
+        assert not read  # It makes no difference what the client says.
+        two = dataclasses.replace(made, tls=dataclasses.replace(tls(), certificates=[served(other, "a.com")]))
+        door.world.runtime = build(two, Registry())
+        assert await beside(lambda: shown(door, "a.com")) in other.text
+        assert await beside(lambda: shown(door, "b.com")) in local_pair().text
+        assert len(read) == 2
+        alone = Store(default_certificate=served(other, "a.com"))
+        door.world.runtime = build(dataclasses.replace(made, tls=Tls(stores={"default": alone})), Registry())
+        assert await beside(lambda: shown(door, "b.com")) in other.text
+        assert len(read) == 2
 
 
 @on_both_loops

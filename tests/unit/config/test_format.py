@@ -292,9 +292,9 @@ KNOWN |= {
 """Keys that are no names in the examples."""
 
 
-@pytest.mark.parametrize("name", [name for name in TEXTS if "kubernetes" not in name])
+@pytest.mark.parametrize("name", [name for name, text in TEXTS.items() if "providers:" not in text])
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_whoever_wrote_it_it_means_the_same(name: str, seed: int) -> None:
     text = TEXTS[name]
     mangled = mangle(text, random.Random(seed))
@@ -328,7 +328,7 @@ def comments(text: str) -> list[str]:
         max_leaves=8,
     )
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_yaml_is_formatted_for_good_or_left_alone(text: str) -> None:
     try:
         formatted = format_source(decode("x.yaml", text.encode()))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlb.errors import StartError
-from streamlb.net.address import Address, client_group, client_ip, client_text, numeric_family, parse_address
+from streamlb.net.address import Address, client_group, client_ip, client_of, numeric_family, parse_address
 
 READABLE = {
     ":80": Address("", 80, "tcp"),
@@ -117,7 +117,7 @@ def test_tells_numbers_from_names(host: str, family: socket.AddressFamily | None
 )
 def test_a_client_is_who_it_is(peer: tuple[object, ...], address: str) -> None:
     assert client_ip(peer) == ipaddress.ip_address(address)
-    assert client_text(peer) == address
+    assert client_of(str(peer[0])) == (client_ip(peer), address)
 
 
 @pytest.mark.parametrize(

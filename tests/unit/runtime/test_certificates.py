@@ -45,3 +45,15 @@ def test_without_a_default_the_first_stands_in() -> None:
     certificates = Certificates(Tls(certificates=[certificate("first", "a.com"), certificate("second", "b.com")]))
     assert chosen(certificates, "c.com") == ["first"]
     assert Certificates(Tls()).choose(b"a.com") == ()
+
+
+def test_those_that_everybody_is_shown() -> None:
+    one, two = certificate("one", "a.com", "*.a.com"), certificate("two", "a.com")
+    default = {"default": Store(default_certificate=one)}
+    assert Certificates(Tls(stores=default)).universal == (one,)
+    assert Certificates(Tls(certificates=[one])).universal == (one,)
+    assert Certificates(Tls()).universal == ()
+    assert Certificates(Tls(certificates=[two], stores=default)).universal == ()
+    assert Certificates(Tls(certificates=[one, two])).universal == ()
+    # For a.com there are two, for any other name the first.
+    assert Certificates(Tls(certificates=[certificate("rsa", "a.com"), two])).universal == ()

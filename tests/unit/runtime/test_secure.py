@@ -28,6 +28,15 @@ def test_nobody_asks_for_anything() -> None:
     assert SecurePlan(()).options_of(b"a.com") == "default"
 
 
+def test_options_that_hold_for_every_name() -> None:
+    assert SecurePlan(()).universal == "default"
+    assert plan_of(a=("Host(`a.com`)", ""), b=("PathPrefix(`/`)", "default"))[0].universal == "default"
+    assert plan_of(a=("Host(`a.com`)", "one"), b=("PathPrefix(`/`)", "one"))[0].universal == "one"
+    # Whoever asks for another name gets the default ones.
+    assert plan_of(a=("Host(`a.com`)", "one"))[0].universal is None
+    assert plan_of(a=("Host(`a.com`)", "one"), b=("PathPrefix(`/`)", "two"))[0].universal is None
+
+
 def test_options_go_by_host() -> None:
     plan, _ = plan_of(
         a=("Host(`a.com`) && Path(`/x`)", "strict"),

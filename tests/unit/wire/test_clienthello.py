@@ -14,6 +14,7 @@ from streamlb.wire.clienthello import (
     MAX_RECORDS,
     ClientHello,
     NotTls,
+    is_usual,
     read_client_hello,
 )
 from streamlb.wire.preamble import Incomplete, Malformed
@@ -40,6 +41,46 @@ def test_what_openssl_says(
         found = read_client_hello(said[:have])
         assert isinstance(found, Incomplete), have
         assert have < found.needed <= len(said)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("protocols", [(), ("http/1.1",), ("h2", "http/1.1")])
+def test_what_is_usual(protocols: tuple[str, ...], version: ssl.TLSVersion) -> None:
+    said = spoken("app.example.com", protocols, version)
+    while not protocols and b"\0\x10" in said:  # By chance, in what is random.
+        said = spoken("app.example.com", protocols, version)
+    assert is_usual(said)
+    assert is_usual(said + b"\x14\3\3\0\1\1")
+    assert not any(is_usual(said[:have]) for have in range(len(said)))
+    assert not is_usual(b"\x80" + said[1:])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        spoken("a", ("h2",)),
+        spoken("a", ("imap", "postgresql")),
+        spoken("http", ("http/1.0",)),
+        records(message(names(b"a.example.com")), 30),
+        records(message(names(b"a.example.com")))[:-1],
+        records(b"\2" + message()[1:]),
+        records(message(extension(21, bytes(20_000)))),
+        b"\x16\3\1\x40\x05\1\0\x40\1" + bytes(0x4005),
+        b"\x16\2" + records(message())[2:],
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_what_is_not_usual(said: bytes) -> None:
+    assert not is_usual(said)
+
+
+@given(st.binary(max_size=80), st.integers(0, 100), st.integers(0, 100), st.binary(max_size=20))
+def test_what_is_usual_is_a_hello_that_is_here(content: bytes, length: int, record: int, behind: bytes) -> None:
+    data = b"\x16\3\1" + record.to_bytes(2, "big") + b"\1" + length.to_bytes(3, "big") + content + behind
+    if is_usual(data):
+        found = read_client_hello(data)
+        assert isinstance(found, ClientHello | Malformed)
+        assert isinstance(found, Malformed) or not found.protocols or b"http/1.1" in found.protocols
 
 
 @pytest.mark.parametrize("size", [4, 5, 7, 100, 511])
