@@ -80,6 +80,7 @@ ONLY_IN = {
     "yaml": re.compile(r"config/(load|outline)\.py"),
     "click": re.compile(r"cli/\w+\.py"),
     "cryptography": re.compile(r"process/certificates\.py"),
+    "prometheus_client": re.compile(r"admin/metrics\.py"),
     "starlette": re.compile(r"admin/\w+\.py"),
     "uvicorn": re.compile(r"admin/server\.py"),
     "uvloop": re.compile(r"process/\w+\.py|whoami/\w+\.py"),

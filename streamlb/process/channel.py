@@ -46,9 +46,14 @@ class Listen(msgspec.Struct, tag=True, frozen=True):
 
 
 class Memory(msgspec.Struct, tag=True, frozen=True):
-    """To a worker, before its first `Configure`: the memory its counters go to, as the descriptor of a file."""
+    """To a worker, before its first `Configure`: the memory its counters go to, as the descriptor of a file.
+
+    now: the time of day, in seconds.
+    """
 
     DESCRIPTORS: ClassVar[int] = 1
+
+    now: float
 
 
 class Configure(msgspec.Struct, tag=True, frozen=True):

@@ -49,6 +49,7 @@ from streamlb.process.resolving import Resolving
 from streamlb.process.slot import count_workers
 from streamlb.process.sockets import Sockets
 from streamlb.process.steering import Steering
+from streamlb.process.telemetry import Telemetry
 from streamlb.process.upgrade import Upgrade, report_ready
 from streamlb.process.watching import Watcher
 
@@ -139,6 +140,7 @@ class Control:
         self.paths = paths
         self.sources = sources
         self.sockets = sockets
+        self.telemetry = Telemetry()
         self.fleet = Fleet(
             configuration=self._configuration,
             on_message=self._on_message,
@@ -146,6 +148,7 @@ class Control:
             on_ready=self._on_serving,
             on_failed=lambda: self._end(1),
             on_empty=lambda overdue: self._end(1 if overdue else 0),
+            memory=self.telemetry.new_memory,
         )
         self.prober = Prober(self._on_verdict, self._on_back)
         self.resolving = Resolving(loaded.config, lambda _: self._on_news("a name has other addresses"))

@@ -16,6 +16,7 @@ from streamlb.net.tasks import spawn
 from streamlb.process.serving import identity, serve, settle
 
 if TYPE_CHECKING:
+    from streamlb.observe.books import Books
     from streamlb.process.channel import Drain
     from streamlb.process.serving import Serving
     from streamlb.runtime.snapshot import Runtime, World
@@ -43,7 +44,7 @@ class Entries:
             if name not in runtime.entry_points and name in former.entry_points:
                 runtime.entry_points[name] = former.entry_points[name]
 
-    async def change(self, world: World) -> None:
+    async def change(self, world: World, books: Books) -> None:
         """Serve what the world has now on the sockets that were offered; then `release` what it does not have."""
         await self.release()
         offered, self._offered = self._offered, {}
@@ -60,7 +61,7 @@ class Entries:
                 await serving.finish(0.0)
             serving.stop()
         for name in wanted:
-            await self._serve(world, name, offered.pop(name, None))
+            await self._serve(world, books, name, offered.pop(name, None))
         for sock in offered.values():
             sock.close()
         self._gone += gone
@@ -78,18 +79,18 @@ class Entries:
             self._leaving[task] = serving.name
             task.add_done_callback(self._leaving.pop)
 
-    async def _serve(self, world: World, name: str, sock: socket.socket | None) -> None:
+    async def _serve(self, world: World, books: Books, name: str, sock: socket.socket | None) -> None:
         present = self.open.get(name)
         if present is None:
             if sock is not None:
-                self.open[name] = await serve(world, name, sock)
+                self.open[name] = await serve(world, name, sock, books=books)
             return
         if sock is not None:
             sock.close()
         if not present.suits(world.runtime.entry_points[name]):
             # Who has come in stays with what he found; who comes from now on finds the new.
             again = socket.socket(fileno=os.dup(present.sock.fileno()))
-            self.open[name] = await serve(world, name, again, present.live)
+            self.open[name] = await serve(world, name, again, present.live, books)
             present.stop()
 
     def leave_down(self) -> None:

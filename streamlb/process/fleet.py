@@ -56,7 +56,9 @@ class Fleet:
         on_ready: Callable[[], None],
         on_failed: Callable[[], None],
         on_empty: Callable[[bool], None],
+        memory: Callable[[int], int] = lambda _: -1,
     ) -> None:
+        """memory: for a new worker of that number to count in, as a descriptor."""
         # process
         self._loop = asyncio.get_running_loop()
         self.slots: list[Slot] = []
@@ -67,6 +69,7 @@ class Fleet:
         self._on_ready = on_ready
         self._on_failed = on_failed
         self._on_empty = on_empty
+        self._memory = memory
         self._numbers = itertools.count(1)
         self._questions: dict[tuple[Slot, int], asyncio.Future[bytes | None]] = {}
         self._awaited: dict[tuple[Slot, int], asyncio.Future[_Word]] = {}
@@ -87,7 +90,7 @@ class Fleet:
         self.size = len(sockets)
         for number, each in enumerate(sockets):
             if number == len(self.slots):
-                self.slots.append(Slot(number, each))
+                self.slots.append(Slot(number, each, self._memory(number)))
             self.slots[number].sockets = each
 
     def start(self) -> None:

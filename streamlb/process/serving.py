@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from streamlb.observe.books import Books
     from streamlb.runtime.snapshot import EntryPointTable, World
 
 SETTLING_TURNS = 5
@@ -115,23 +116,25 @@ def identity(sock: socket.socket) -> int:
     return os.fstat(sock.fileno()).st_ino
 
 
-async def serve(world: World, name: str, sock: socket.socket, live: Live | None = None) -> Serving:
+async def serve(
+    world: World, name: str, sock: socket.socket, live: Live | None = None, books: Books | None = None
+) -> Serving:
     """Open the entry point `name` on `sock`, which it owns from now on.
 
-    live: what its predecessor on this socket has in flight, which counts as its own.
+    live: what its predecessor on this socket has in flight, which counts as its own. books: where all is written down.
     """
     loop = asyncio.get_running_loop()
     table = world.runtime.entry_points[name]
     live = Live() if live is None else live
     live.on_left = None
     if table.options.kind == "udp":
-        entry = UdpEntry(world, name, loop, live, sock)
+        entry = UdpEntry(world, name, loop, live, sock, books)
         # Answers leave through the same socket, so it stays until the last flow has ended.
         serving = Serving(table, live, sock)
         serving.leave_down = entry.leave_down
         serving.stop_reading = entry.stop_reading
         return serving
     if needs_door(table):
-        return Serving(table, live, sock, Door(world, name, loop, live, sock).stop)
-    server = await loop.create_server(HttpEntry(world, name, loop, live), sock=sock, backlog=BACKLOG)
+        return Serving(table, live, sock, Door(world, name, loop, live, sock, books).stop)
+    server = await loop.create_server(HttpEntry(world, name, loop, live, books), sock=sock, backlog=BACKLOG)
     return Serving(table, live, sock, server.close)

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlb
-from streamlb.process.channel import Channel, Configure, Drain, Listen
+from streamlb.observe.cells import Cells
+from streamlb.process.channel import Channel, Configure, Drain, Listen, Memory
 from streamlb.process.lifeline import PULSE, Lifeline
+from streamlb.process.renewal import wall_clock
 from streamlb.process.restart import Restarts
 
 if TYPE_CHECKING:
@@ -44,15 +46,17 @@ class Slot:
 
     sockets: what its worker is to listen on, by entry point; they belong to `Sockets`.
     starts: how many workers it has had. started_at: when the last one was started, in seconds since 1970.
+    memory: the descriptor of what its workers count in, -1 for none.
     """
 
-    def __init__(self, number: int, sockets: dict[str, socket.socket]) -> None:
+    def __init__(self, number: int, sockets: dict[str, socket.socket], memory: int = -1) -> None:
         # process
         self.number = number
         self.sockets = sockets
         self.restarts = Restarts()
         self.starts = 0
         self.started_at = 0.0
+        self._memory = memory
         # worker
         self.ready = False
         self._given: dict[str, socket.socket] = {}
@@ -90,6 +94,8 @@ class Slot:
         # The end of the channel tells nothing new: the end of the process does (`take_exit`).
         channel.start(loop, lambda message, _descriptors: on_message(self, message), lambda: None)
         self._given = {}
+        if self._memory >= 0:
+            self.tell(Memory(wall_clock()), [self._memory])
         self.tell(Listen(PULSE), [lifeline.door.fileno()])
         self.configure(configure)
 
@@ -136,6 +142,9 @@ class Slot:
             self._channel.close()
             self._channel = None
             self._drop_lifeline()
+            if self._memory >= 0:
+                # What it had open is closed, by the kernel.
+                Cells(self._memory).settle()
         return code
 
 

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from streamlb.health.verdicts import Verdicts
 from streamlb.observe import log as programme_log
 from streamlb.observe.access import AccessLog
+from streamlb.observe.books import Books
+from streamlb.observe.cells import VERSION, Cells
 from streamlb.observe.throttle import Throttle, often
 from streamlb.process.answers import Answers
 from streamlb.process.channel import (
@@ -32,6 +34,7 @@ from streamlb.process.channel import (
     Failed,
     Health,
     Listen,
+    Memory,
     Ready,
     Release,
     Reopen,
@@ -81,6 +84,7 @@ class Worker:
             channel.send, lambda: self._world, self._registry, self._verdicts, lambda: [*self._entries.open.values()]
         )
         self._pulse = Pulse(loop, stack)
+        self._books: Books | None = None
         self._throttle = Throttle(LOG_INTERVAL)
 
     async def run(self) -> int:
@@ -116,6 +120,11 @@ class Worker:
                 self._pulse.open(sock)
             else:
                 self._entries.offer(message.entry_point, sock)
+        elif isinstance(message, Memory):
+            [descriptor] = descriptors
+            self._books = Books(Cells(descriptor), self._access)
+            self._books.cells.begin(message.now)
+            os.close(descriptor)
         elif isinstance(message, Health):
             # At once, whatever the inbox waits for: the next pick must know.
             self._verdicts.apply(message.server, message.up)
@@ -155,7 +164,10 @@ class Worker:
                 if self._registry.parked:
                     self._on_server_down()
             self._access.adopt(told.config)
-            await self._entries.change(self._world)
+            books = self._books = self._books or Books(access=self._access)
+            books.adopt(told.config)
+            books.cells.values[VERSION] = float(told.version)
+            await self._entries.change(self._world, books)
         except Exception as error:
             self._fail(told, error)
             self._channel.finish(LAST_WORD_TIMEOUT)

@@ -236,6 +236,9 @@ class MirrorCopy:
     def on_tunnel_data(self, data: bytes) -> None:
         pass
 
+    def on_tunnel_passed(self, count: int) -> None:
+        pass
+
     def on_tunnel_end(self) -> None:
         self.drop()
 
