@@ -30,7 +30,8 @@ from streamlb.runtime.snapshot import World
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+
+    from streamlb.observe.cells import Cells
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +54,7 @@ class Beat(msgspec.Struct):
 
 
 class Pulse:
-    """The signs of life of one worker. lag, worst: see `Beat`.
-
-    on_look: told of each look: the loop's time, lag, worst.
-    """
+    """The signs of life of one worker. lag, worst: see `Beat`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, stack: int = -1) -> None:
         """stack: the descriptor of a file for the stack of a loop that stands."""
@@ -65,7 +63,7 @@ class Pulse:
         self._acceptor: Acceptor | None = None
         self._entry: HttpEntry | None = None
         self.lag = self.worst = 0.0
-        self.on_look: Callable[[float, float, float], None] = lambda _now, _lag, _worst: None
+        self._cells: Cells | None = None
         self._due_at = loop.time() + INTERVAL
         if stack >= 0:
             faulthandler.register(STACK_SIGNAL, file=stack, all_threads=True)
@@ -82,6 +80,15 @@ class Pulse:
         self._entry = HttpEntry(World(build(config, Registry())), PULSE, self._loop, Live())
         self._acceptor = Acceptor(self._loop, sock, self._accept, is_quiet=True)
 
+    def close(self) -> None:
+        """Shut the door."""
+        if self._acceptor is not None:
+            self._acceptor.stop()
+
+    def count_in(self, cells: Cells) -> None:
+        """Keep them where the control process reads them for metrics, too."""
+        self._cells = cells
+
     def tell(self) -> bytes:
         """How it goes."""
         beat = Beat(self.lag, self.worst, self._acceptor is not None and self._acceptor.is_short)
@@ -92,7 +99,8 @@ class Pulse:
         now = self._loop.time()
         self.lag = max(0.0, now - self._due_at)
         self.worst = max(self.worst, self.lag)
-        self.on_look(now, self.lag, self.worst)
+        if self._cells is not None:
+            self._cells.beat(now, self.lag)
         self._due_at = now + INTERVAL
         self._loop.call_at(self._due_at, self._look)
 
