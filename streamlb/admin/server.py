@@ -63,6 +63,11 @@ class Server:
             lambda: Connection(self._config, self._state, {}, loop), sock=self._sock
         )
 
+    @property
+    def connections(self) -> int:
+        """How many callers there are."""
+        return len(self._state.connections)
+
     def stop(self) -> None:
         """Accept no more and cut off what is under way."""
         if self._server is not None:

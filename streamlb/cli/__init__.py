@@ -17,6 +17,7 @@ import streamlb
 FAMILIES = {
     "run": "run",
     "check": "check",
+    "validate": "check",
     "show": "show",
     "fmt": "fmt",
     "schema": "schema",

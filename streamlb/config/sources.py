@@ -63,6 +63,7 @@ class Sources:
         # what is in use
         self._good: Selected | None = None
         self._loaded: Loaded | None = None
+        self._certificates: dict[str, bytes | None] = {}
 
     def read(self) -> Loaded:
         """The configuration. Raises ConfigError with all problems of all files."""
@@ -83,6 +84,8 @@ class Sources:
         blamed: list[Problem] = []
         while True:
             selected = select(self._look, good, held)
+            if not held and not selected.refused and selected.is_like(good) and self._are_as_before(loaded):
+                return Reread(loaded)
             fresh, problems = self._try(selected)
             if fresh is not None:
                 break
@@ -148,6 +151,13 @@ class Sources:
             reason = "the file is gone, and others do not go without it: what it said last stays in use"
         return Problem(Position(path, 1, 1), "", reason)
 
+    def _are_as_before(self, loaded: Loaded) -> bool:
+        """Whether the files with certificates, too, hold what they held when all was good."""
+        return not loaded.spared and self._certificates == self._digests(loaded)
+
+    def _digests(self, loaded: Loaded) -> dict[str, bytes | None]:
+        return {path: self._shelf.digest(path) for path in set(loaded.pem.values())}
+
     def _texts(self) -> dict[str, str]:
         """What files with certificates held when they were good."""
         if self._loaded is None:
@@ -157,6 +167,7 @@ class Sources:
     def _accept(self, selected: Selected, loaded: Loaded) -> None:
         self._good = selected
         self._loaded = loaded
+        self._certificates = self._digests(loaded)
         self._shelf.keep_only({*selected.versions, *self._look.watched})
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 VERSION = 1
+MAX_WEIGHT = 1_000_000
 MAX_SIZE = 16 * 1024 * 1024
 """Bytes; what is larger was not written by us."""
 
@@ -64,6 +65,9 @@ class StateFile:
             state = msgspec.json.decode(content, type=State)
             if state.version != VERSION:
                 raise ValueError(f"it is of version {state.version}, and this streamlb knows {VERSION}")
+            for each in state.overrides:
+                if isinstance(each.value, int) and not 0 <= each.value <= MAX_WEIGHT:
+                    raise ValueError(f"override {each.id}: {each.value} is no weight")
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors.

@@ -8,7 +8,6 @@ What must not: pydantic, click, yaml, or anything else that makes a start slow; 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import random
@@ -17,6 +16,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from streamlb.balance.tree import Balancer
 from streamlb.health.verdicts import Verdicts
 from streamlb.observe import log as programme_log
 from streamlb.observe.access import AccessLog
@@ -44,9 +44,10 @@ from streamlb.process.channel import (
 from streamlb.process.entries import Entries
 from streamlb.process.lifeline import PULSE
 from streamlb.process.pulse import Pulse
+from streamlb.process.tidying import Tidying, dismantled, sliced
 from streamlb.proxy import tcp_dialling
 from streamlb.proxy.pool import prepare, retire
-from streamlb.runtime.build import build
+from streamlb.runtime.build import build_in_steps
 from streamlb.runtime.registry import Registry
 from streamlb.runtime.snapshot import World
 
@@ -58,8 +59,6 @@ log = logging.getLogger(__name__)
 
 LOG_INTERVAL = 10.0
 """Seconds between two log lines about the same bug."""
-COLLECT_AFTER = 10_000
-"""Objects that came to stay before the collector looks for circles among them."""
 LAST_WORD_TIMEOUT = 0.5
 """Seconds the last word gets to reach a control process that is busy."""
 
@@ -76,6 +75,7 @@ class Worker:
         self._channel = channel
         self._inbox: asyncio.Queue[Message | None] = asyncio.Queue()
         self._registry = Registry()
+        self._tidying = Tidying()
         self._access = AccessLog(loop, lambda spans, lost: channel.send(Traced(spans, lost)))
         self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)), self._on_server_down)
         self._world: World | None = None
@@ -146,18 +146,21 @@ class Worker:
     async def _configure(self, told: Configure) -> bool:
         """Build the world, open the entry points, say so; whether there is anything to go on with."""
         try:
-            runtime = self._build(told)
+            runtime = await self._build(told)
         except Exception as error:
             self._fail(told, error)
+            self._tidying.after_change()
             # Nothing has changed: what was served before still is.
             return self._world is not None
         programme_log.adopt(told.config.log, worker=told.worker if told.workers > 1 else None)
+        former: Runtime | None = None
         try:
             self._verdicts.adopt(runtime)
             if self._world is None:
                 self._world = World(runtime)
             else:
-                self._entries.keep(self._world.runtime, runtime)
+                former = self._world.runtime
+                self._entries.keep(former, runtime)
                 self._world.runtime = runtime
                 retire(self._registry.retired)
                 for queue in self._registry.stirred:
@@ -173,18 +176,19 @@ class Worker:
             self._fail(told, error)
             self._channel.finish(LAST_WORD_TIMEOUT)
             return False
-        # What lives as long as the process need not be looked at by the collector again and again, and what a
-        # connection leaves behind is freed at once: there is little to look for.
-        gc.set_threshold(COLLECT_AFTER)
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
         self._channel.send(Ready(told.version))
+        if former is not None:
+            await sliced(dismantled(former), self._loop)
+            del former
+        self._tidying.after_change()
         return True
 
-    def _build(self, told: Configure) -> Runtime:
+    async def _build(self, told: Configure) -> Runtime:
+        """The world of a configuration, made in slices, between which clients are served."""
         prepare(told.config)
-        runtime = build(
+        self._tidying.before_change()
+        turns = self._verdicts.turns
+        steps = build_in_steps(
             told.config,
             self._registry,
             worker=told.worker,
@@ -192,6 +196,12 @@ class Worker:
             version=told.version,
             random=random.random,
         )
+        runtime = await sliced(steps, self._loop)
+        if self._verdicts.turns != turns:
+            # Some server went up or down in between, and only the former world was told.
+            for node in runtime.services.values():
+                if isinstance(node, Balancer):
+                    node.refresh()
         tcp_dialling.prepare(runtime)
         return runtime
 

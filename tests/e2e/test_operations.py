@@ -32,7 +32,9 @@ class Place:
         self.web, self.ping = free_port(), free_port()
         found = re.search(r"^```yaml\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
         assert found
-        text = found[1].replace("/var/log/streamlb", str(self.log)).replace('":80"', f'"127.0.0.1:{self.web}"')
+        self.socket = folder / "ctl.sock"
+        text = f"ctl: {{socket: {self.socket}, stateFile: {folder / 'state.json'}}}\n"
+        text += found[1].replace("/var/log/streamlb", str(self.log)).replace('":80"', f'"127.0.0.1:{self.web}"')
         text = text.replace("entryPoints:\n", f"entryPoints:\n  traefik: {{address: '127.0.0.1:{self.ping}'}}\n")
         for host, port in servers.items():
             text = text.replace(f"{host}:8080", f"127.0.0.1:{port}")
@@ -71,6 +73,14 @@ def test_from_the_first_start_to_the_last_stop(place: Place, tmp_path: Path) -> 
         program.wait_for("weight of v1 99 -> 0")
         until(lambda: place.ask() == "v2", 10, "the new weights are served")
 
+        # The same at run time.
+        weight = streamlb("ctl", "weight", "shop", "v2", "0", "--socket", place.socket)
+        assert weight.returncode == 0, weight.stderr
+        assert streamlb("ctl", "overrides", "--socket", place.socket).stdout.count("v2") == 1
+        assert streamlb("ctl", "reset", "all", "--socket", place.socket).returncode == 0
+        assert "shop" in streamlb("status", "--socket", place.socket).stdout
+        assert streamlb("reload", "--socket", place.socket).returncode == 0
+
         # A mistake changes nothing, and is loud.
         good = place.file.read_text()
         place.file.write_text(good.replace("service: shop}", "service: shpo}"))
@@ -80,7 +90,8 @@ def test_from_the_first_start_to_the_last_stop(place: Place, tmp_path: Path) -> 
         place.file.write_text(good)
 
         # An upgrade: the successor has the same sockets, the old one ends.
-        program.signal(signal.SIGUSR2)
+        upgraded = streamlb("upgrade", "--socket", place.socket)
+        assert upgraded.returncode == 0, upgraded.stderr
         assert program.wait(60) == 0
         assert place.ask() == "v2"
         successor = next(pid for pid in _pids() if _serves(pid, place.etc))

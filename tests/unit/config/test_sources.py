@@ -41,6 +41,13 @@ def test_a_change_is_taken_over(tmp_path: Path) -> None:
     assert files.reread() == (["c", "d"], [], [])
 
 
+def test_nothing_is_done_where_nothing_has_changed(tmp_path: Path) -> None:
+    files = of(tmp_path, a=app("a"))
+    loaded = files.sources.reread().loaded
+    os.utime(tmp_path / "a.yaml")
+    assert files.sources.reread().loaded is loaded
+
+
 def test_a_file_that_did_not_change_is_not_parsed_again(tmp_path: Path) -> None:
     files = of(tmp_path, a=app("a"), b=app("b"))
     before = files.sources.reread().loaded
