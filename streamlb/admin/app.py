@@ -81,6 +81,9 @@ def steering(office: Office) -> Starlette:
     async def health(_request: Request) -> Any:
         return await office.health()
 
+    async def config(_request: Request) -> Any:
+        return await office.config()
+
     async def connections(request: Request) -> Any:
         return await office.connections(_number(request, "limit", 100))
 
@@ -115,6 +118,7 @@ def steering(office: Office) -> Starlette:
 
     shown = {
         "status": status,
+        "config": config,
         "health": health,
         "connections": connections,
         "overrides": interventions,

@@ -16,6 +16,9 @@ class Office(Protocol):
     async def status(self) -> Any:
         """All there is to know at a glance."""
 
+    async def config(self) -> Any:
+        """What the files say, as far as it was accepted, without the keys."""
+
     async def health(self) -> Any:
         """Every server, its state and the reason."""
 

@@ -163,6 +163,7 @@ class Control:
         self.outcome: Outcome | None = None
         self.reading: Outcome | None = None
         # configuration
+        self._is_self_signed = False
         self._complete(loaded)
         self.loaded = loaded
         self.steering = Steering(self)
@@ -262,7 +263,8 @@ class Control:
         return complete(self.steering.effective(loaded.config, self.resolving.resolve(loaded.config)))
 
     def _complete(self, loaded: Loaded) -> None:
-        if add_default_certificate(loaded.config):
+        if add_default_certificate(loaded.config) and not self._is_self_signed:
+            self._is_self_signed = True
             log.warning("there is no default certificate: who asks for a name without one is shown a self-signed one")
 
     async def _take_over(self, reasons: list[str], reads: bool) -> Outcome:

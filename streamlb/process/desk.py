@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from streamlb.config.diff import sealed
 from streamlb.config.near import did_you_mean
 from streamlb.config.steering import Map
 from streamlb.errors import RefusedError
@@ -21,6 +22,7 @@ from streamlb.process.steering import Done, now_text
 from streamlb.process.views import Connections, Remaining, ServerView, Status, Told, see_servers, see_status
 
 if TYPE_CHECKING:
+    from streamlb.config.model import Config
     from streamlb.process.control import Control
     from streamlb.process.reload import Outcome
     from streamlb.process.steering import Steering
@@ -48,6 +50,10 @@ class Desk:
     async def status(self) -> Status:
         """All there is to know at a glance."""
         return see_status(self._control, self._steering, await self._told(), self._begun_at, os.getpid())
+
+    async def config(self) -> Config:
+        """What the files say, as far as it was accepted, without the keys."""
+        return sealed(self._control.configured)
 
     async def health(self) -> list[ServerView]:
         """Every server, its state and the reason."""
