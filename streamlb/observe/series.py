@@ -222,6 +222,8 @@ def _counts(sums: Mapping[Meaning, Numbers]) -> Iterator[Family]:
     for meaning, numbers in sums.items():
         if meaning.kind == "count" and meaning.labels[0] in _COUNTS:
             family, *values = meaning.labels
+            if any(value.endswith("@internal") for value in values):
+                continue
             names = COUNTS[family][1]
             labels = (qualified(v) if n in QUALIFIED else v for n, v in zip(names, values, strict=True))
             found.setdefault(family, []).append((tuple(labels), numbers))

@@ -14,6 +14,7 @@ A change, whatever its reason, goes one way: files -> addresses of servers -> on
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -49,7 +50,7 @@ from streamlb.process.resolving import Resolving
 from streamlb.process.slot import count_workers
 from streamlb.process.sockets import Sockets
 from streamlb.process.steering import Steering
-from streamlb.process.telemetry import Telemetry
+from streamlb.process.telemetry import Telemetry, scraped
 from streamlb.process.upgrade import Upgrade, report_ready
 from streamlb.process.watching import Watcher
 
@@ -168,7 +169,8 @@ class Control:
         self.loaded = loaded
         self.steering = Steering(self)
         is_successor = sockets.inheritance.predecessor is not None
-        self.admin = Admin(Desk(self, self.steering), succeeds=is_successor)
+        routes = functools.partial(self.telemetry.routes, self)
+        self.admin = Admin(Desk(self, self.steering), private_routes=routes, succeeds=is_successor)
         self.config = self._effective(loaded)
         self._encoded = msgspec.msgpack.encode(self.config)
         self.version = 1
@@ -260,7 +262,8 @@ class Control:
 
     def _effective(self, loaded: Loaded) -> Config:
         """What is to be served: what the files say and what this process makes of it."""
-        return complete(self.steering.effective(loaded.config, self.resolving.resolve(loaded.config)))
+        config = self.steering.effective(loaded.config, self.resolving.resolve(loaded.config))
+        return complete(config, scraped(config, self.admin.private_path))
 
     def _complete(self, loaded: Loaded) -> None:
         if add_default_certificate(loaded.config) and not self._is_self_signed:
