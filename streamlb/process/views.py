@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from streamlb.config.model import Config, Server, Service
     from streamlb.config.steering import Intervention
     from streamlb.health.prober import Standing
-    from streamlb.process.answers import EntryPointLoad, ServerLoad
     from streamlb.process.control import Control
+    from streamlb.process.loads import EntryPointLoad, ServerLoad
     from streamlb.process.steering import Steering, Yielded
 
 
