@@ -206,6 +206,7 @@ _COUNTS: Final = {
     "http_failed": ("streamlb_server_failures", "Times a server could not be reached, or did not answer to the end."),
     "http_fell_back": ("streamlb_service_fallbacks", "Requests that another service has taken over."),
     "http_queue_refused": ("streamlb_queue_refused", "Requests that got no place at a server, by reason."),
+    "http_sticky": ("streamlb_sticky_requests", "Requests by whether their cookies named the server they got."),
     "http_mirrored": ("streamlb_http_mirrored", "Copies of requests for mirrors, by outcome."),
     "tcp_dropped": ("streamlb_tcp_dropped", "TCP connections that were not served, by reason."),
     "tcp_failed": ("streamlb_tcp_server_failures", "Times a TCP server could not be reached."),
