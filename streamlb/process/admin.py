@@ -42,7 +42,7 @@ WHAT_IT_NEEDS = ("streamlb.admin.app", "streamlb.admin.server")
 
 
 class Admin:
-    """The admin sockets. What is behind them is made when it is needed: by `make_office`, privately by `private_routes`.
+    """The admin sockets; `make_office`, and privately `private_routes`, make what is behind them when it is needed.
 
     succeeds: this process takes over from another one, its socket included.
     """
