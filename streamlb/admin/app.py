@@ -81,6 +81,12 @@ def steering(office: Office) -> Starlette:
     async def health(_request: Request) -> Any:
         return await office.health()
 
+    async def config(_request: Request) -> Any:
+        return await office.config()
+
+    async def connections(request: Request) -> Any:
+        return await office.connections(_number(request, "limit", 100))
+
     async def interventions(_request: Request) -> Any:
         return await office.interventions()
 
@@ -112,7 +118,9 @@ def steering(office: Office) -> Starlette:
 
     shown = {
         "status": status,
+        "config": config,
         "health": health,
+        "connections": connections,
         "overrides": interventions,
         "remaining": remaining,
     }

@@ -12,9 +12,13 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
+from starlette.responses import Response
+from starlette.routing import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+
+    from starlette.requests import Request
 
 
 class Family(Protocol):
@@ -67,6 +71,17 @@ def _add_histogram(metric: Metric, family: Family) -> None:
             metric.add_sample(f"{family.name}_bucket", {**labels, "le": bound}, count)
         metric.add_sample(f"{family.name}_count", labels, count)
         metric.add_sample(f"{family.name}_sum", labels, numbers[-1])
+
+
+def route(expose: Callable[[str], Awaitable[Exposition]]) -> Route:
+    """`GET /metrics`. expose: makes the answer to a request with such an `Accept`."""
+
+    async def answer(request: Request) -> Response:
+        body, content_type = await expose(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+    # Whatever path has led here: the routers have chosen.
+    return Route("/{path:path}", answer, methods=["GET"])
 
 
 def render(families: Iterable[Family], accept: str = "") -> Exposition:

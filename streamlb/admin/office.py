@@ -16,6 +16,9 @@ class Office(Protocol):
     async def status(self) -> Any:
         """All there is to know at a glance."""
 
+    async def config(self) -> Any:
+        """What the files say, as far as it was accepted, without the keys."""
+
     async def health(self) -> Any:
         """Every server, its state and the reason."""
 
@@ -27,6 +30,9 @@ class Office(Protocol):
 
     async def remaining(self, server: str, service: str) -> Any:
         """What is still under way at a server."""
+
+    async def connections(self, limit: int) -> Any:
+        """What is under way now: at most `limit` of it in each worker, 0 for all."""
 
     async def interventions(self) -> Any:
         """What was changed at run time and is in force."""

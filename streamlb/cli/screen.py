@@ -76,7 +76,7 @@ def show_status(status: dict[str, Any], now: float, *, colour: bool, everything:
         screen.alarm(warning)
     screen.title("workers")
     screen.table(
-        ("", "pid", "up for", "restarts", "active"),
+        ("", "pid", "up for", "restarts", "active", "lag"),
         [
             (
                 str(each["number"]),
@@ -84,6 +84,7 @@ def show_status(status: dict[str, Any], now: float, *, colour: bool, everything:
                 ago(each["upSince"], now) if each["ready"] else "not ready",
                 str(each["restarts"]),
                 str(each["active"]),
+                f"{each['lag'] * 1000:.1f} ms" if each["lag"] is not None else "-",
             )
             for each in status["workers"]
         ],
@@ -203,6 +204,56 @@ def show_health(servers: list[dict[str, Any]], now: float, *, colour: bool) -> s
             indent=0,
         )
     return screen.text
+
+
+def show_connections(said: dict[str, Any], *, colour: bool) -> str:
+    """What is under way."""
+    screen = Screen(colour)
+    found = said["connections"]
+    if not found:
+        screen.line("nothing is under way")
+        return screen.text
+    head = ("", "client", "entry point", "state", "router", "service", "server", "age", "in", "out", "request")
+    rows = [
+        (
+            each["kind"],
+            each["client"],
+            each["entryPoint"],
+            each["state"],
+            each.get("router", "-"),
+            each.get("service", "-"),
+            each.get("server", "-"),
+            _seconds(each["age"]) if "age" in each else "-",
+            _size(each["received"]) if "received" in each else "-",
+            _size(each["sent"]) if "sent" in each else "-",
+            f"{each['request']} for {_seconds(each.get('busy', 0.0))}" if "request" in each else "",
+        )
+        for each in found
+    ]
+    screen.table(head, rows, indent=0)
+    hidden = said["total"] - len(found)
+    if hidden > 0:
+        screen.line(f"{hidden} more (--limit 0 shows all)")
+    return screen.text
+
+
+def _seconds(seconds: float) -> str:
+    """`0.3 s`, `12 s`, `5 min`, `3 h`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def _size(count: float) -> str:
+    """`512`, `1.5 KB`, `20 MB`."""
+    for unit in ("", " KB", " MB", " GB"):
+        if count < 1024:
+            return f"{count:.1f}{unit}" if unit else f"{count}"
+        count /= 1024
+    return f"{count:.1f} TB"
 
 
 def show_interventions(said: dict[str, Any], now: float, *, colour: bool) -> str:

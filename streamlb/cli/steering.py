@@ -125,6 +125,21 @@ def health(socket: str | None, as_json: bool) -> None:
     _show(said, as_json, lambda: show_health(said, _now(), colour=wants_colour(sys.stdout)))
 
 
+@ctl.command(short_help="Show the connections and flows that are open now.")
+@click.option("--limit", type=click.IntRange(0, 1_000_000), default=50, show_default=True, help="0 for all.")
+@speaks
+def conns(socket: str | None, as_json: bool, limit: int) -> None:
+    """Show the connections and UDP flows that are open now, the oldest first: client, entry point, state, router,
+    service, server, age, bytes from the client and to it."""
+    from streamlb.cli.screen import show_connections
+
+    said = Caller(socket).get("connections", limit=limit)
+    found = [{"worker": int(worker), **each} for worker, many in said["workers"].items() for each in many]
+    found.sort(key=lambda each: each.get("age", 0.0), reverse=True)
+    said = {"total": said["total"], "connections": found[:limit] if limit else found}
+    _show(said, as_json, lambda: show_connections(said, colour=wants_colour(sys.stdout)))
+
+
 @ctl.command(short_help="Look names of servers up again now.")
 @click.argument("name", default="all")
 @speaks

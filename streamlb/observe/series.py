@@ -206,6 +206,7 @@ _COUNTS: Final = {
     "http_failed": ("streamlb_server_failures", "Times a server could not be reached, or did not answer to the end."),
     "http_fell_back": ("streamlb_service_fallbacks", "Requests that another service has taken over."),
     "http_queue_refused": ("streamlb_queue_refused", "Requests that got no place at a server, by reason."),
+    "http_sticky": ("streamlb_sticky_requests", "Requests by whether their cookies named the server they got."),
     "http_mirrored": ("streamlb_http_mirrored", "Copies of requests for mirrors, by outcome."),
     "tcp_dropped": ("streamlb_tcp_dropped", "TCP connections that were not served, by reason."),
     "tcp_failed": ("streamlb_tcp_server_failures", "Times a TCP server could not be reached."),
@@ -222,6 +223,8 @@ def _counts(sums: Mapping[Meaning, Numbers]) -> Iterator[Family]:
     for meaning, numbers in sums.items():
         if meaning.kind == "count" and meaning.labels[0] in _COUNTS:
             family, *values = meaning.labels
+            if any(value.endswith("@internal") for value in values):
+                continue
             names = COUNTS[family][1]
             labels = (qualified(v) if n in QUALIFIED else v for n, v in zip(names, values, strict=True))
             found.setdefault(family, []).append((tuple(labels), numbers))

@@ -14,6 +14,7 @@ A change, whatever its reason, goes one way: files -> addresses of servers -> on
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -37,7 +38,6 @@ from streamlb.process import banner, descriptors
 from streamlb.process.admin import Admin
 from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen, Traced
 from streamlb.process.configuration import add_default_certificate, open_sources
-from streamlb.process.desk import Desk
 from streamlb.process.fleet import Fleet
 from streamlb.process.heartbeat import Heartbeat
 from streamlb.process.inheritance import inherit
@@ -49,7 +49,7 @@ from streamlb.process.resolving import Resolving
 from streamlb.process.slot import count_workers
 from streamlb.process.sockets import Sockets
 from streamlb.process.steering import Steering
-from streamlb.process.telemetry import Telemetry
+from streamlb.process.telemetry import Telemetry, scraped
 from streamlb.process.upgrade import Upgrade, report_ready
 from streamlb.process.watching import Watcher
 
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from streamlb.admin.office import Office
     from streamlb.config.check import Loaded
     from streamlb.config.sources import Sources
     from streamlb.errors import Problem
@@ -163,11 +164,13 @@ class Control:
         self.outcome: Outcome | None = None
         self.reading: Outcome | None = None
         # configuration
+        self._is_self_signed = False
         self._complete(loaded)
         self.loaded = loaded
         self.steering = Steering(self)
         is_successor = sockets.inheritance.predecessor is not None
-        self.admin = Admin(Desk(self, self.steering), succeeds=is_successor)
+        routes = functools.partial(self.telemetry.routes, self)
+        self.admin = Admin(self._office, private_routes=routes, succeeds=is_successor)
         self.config = self._effective(loaded)
         self._encoded = msgspec.msgpack.encode(self.config)
         self.version = 1
@@ -184,6 +187,12 @@ class Control:
             self.fleet, lambda: self.config.worker_timeout, self._on_beat, self.notifier.watchdog
         )
         self._watcher = Watcher(self._watched(), lambda: self._on_files(), self._debounce)
+
+    def _office(self) -> Office:
+        """Who serves the callers of the admin sockets; nobody calls before everything else runs."""
+        from streamlb.process.desk import Desk
+
+        return Desk(self, self.steering)
 
     @property
     def configured(self) -> Config:
@@ -259,10 +268,12 @@ class Control:
 
     def _effective(self, loaded: Loaded) -> Config:
         """What is to be served: what the files say and what this process makes of it."""
-        return complete(self.steering.effective(loaded.config, self.resolving.resolve(loaded.config)))
+        config = self.steering.effective(loaded.config, self.resolving.resolve(loaded.config))
+        return complete(config, scraped(config, self.admin.private_path))
 
     def _complete(self, loaded: Loaded) -> None:
-        if add_default_certificate(loaded.config):
+        if add_default_certificate(loaded.config) and not self._is_self_signed:
+            self._is_self_signed = True
             log.warning("there is no default certificate: who asks for a name without one is shown a self-signed one")
 
     async def _take_over(self, reasons: list[str], reads: bool) -> Outcome:

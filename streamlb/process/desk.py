@@ -13,19 +13,24 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from streamlb.config.diff import sealed
 from streamlb.config.near import did_you_mean
 from streamlb.config.steering import Map
 from streamlb.errors import RefusedError
-from streamlb.process.answers import EntryPointLoad, ServerLoad
+from streamlb.process.loads import EntryPointLoad, ServerLoad
 from streamlb.process.steering import Done, now_text
-from streamlb.process.views import Remaining, ServerView, Status, Told, see_servers, see_status
+from streamlb.process.views import Connections, Remaining, ServerView, Status, Told, see_servers, see_status
 
 if TYPE_CHECKING:
+    from streamlb.config.model import Config
     from streamlb.process.control import Control
     from streamlb.process.reload import Outcome
     from streamlb.process.steering import Steering
 
 log = logging.getLogger(__name__)
+
+CONVERSATIONS_TIMEOUT = 10.0
+"""Seconds the workers have to say what they have in flight, while they go on with it."""
 
 _servers = msgspec.json.Decoder(list[ServerLoad]).decode
 _entry_points = msgspec.json.Decoder(list[EntryPointLoad]).decode
@@ -45,6 +50,10 @@ class Desk:
     async def status(self) -> Status:
         """All there is to know at a glance."""
         return see_status(self._control, self._steering, await self._told(), self._begun_at, os.getpid())
+
+    async def config(self) -> Config:
+        """What the files say, as far as it was accepted, without the keys."""
+        return sealed(self._control.configured)
 
     async def health(self) -> list[ServerView]:
         """Every server, its state and the reason."""
@@ -79,6 +88,14 @@ class Desk:
             for number, loads in told.servers.items()
         }
         return Remaining(server=server, total=sum(by_worker.values()), workers=by_worker)
+
+    async def connections(self, limit: int) -> Connections:
+        """What is under way now: at most `limit` of it in each worker, 0 for all."""
+        fleet = self._control.fleet
+        said = await fleet.ask("conversations", limit, CONVERSATIONS_TIMEOUT)
+        entry_points = await fleet.ask("entryPoints")
+        total = sum(each.active for body in entry_points.values() for each in _entry_points(body))
+        return Connections(total=total, workers={worker: msgspec.Raw(body) for worker, body in said.items()})
 
     async def interventions(self) -> dict[str, object]:
         """What was changed at run time and is in force."""

@@ -22,6 +22,7 @@ from streamlb.config.static import EntryPoint
 from streamlb.net.listener import Acceptor
 from streamlb.net.tasks import spawn
 from streamlb.process.lifeline import PULSE, STACK_SIGNAL
+from streamlb.process.loads import Beat
 from streamlb.proxy.http import HttpEntry
 from streamlb.proxy.live import Live
 from streamlb.runtime.build import build
@@ -39,18 +40,6 @@ INTERVAL = 0.25
 """Seconds between two looks at how late the loop is."""
 CREDENTIALS = struct.Struct("iII")
 """Process, user and group of who has connected (unix(7))."""
-
-
-class Beat(msgspec.Struct):
-    """What a worker says of itself.
-
-    lag: seconds the loop was late just now; worst: at most, since it was asked last. is_short: it cannot accept for
-    want of descriptors or memory, which starting anew would not mend.
-    """
-
-    lag: float
-    worst: float
-    is_short: bool
 
 
 class Pulse:

@@ -8,11 +8,13 @@ memory to its successor; where there is none, what was counted stays counted.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import streamlb
+from streamlb.config.model import LoadBalancer, Server, Service
 from streamlb.config.observation import Prometheus
 from streamlb.observe.books import Wanted
 from streamlb.observe.cells import BEAT, BORN, LAG, LATE, WORST_LAG, Reader, new_memory
@@ -21,6 +23,8 @@ from streamlb.process.certificates import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from starlette.routing import Route
 
     from streamlb.admin.metrics import Exposition
     from streamlb.config.model import Config
@@ -86,6 +90,11 @@ class Telemetry:
             facts = facts_of(control)
             return await asyncio.to_thread(self.exposition, facts, accept)
 
+    def routes(self, control: Control) -> list[Route]:
+        """What workers may bring to the control process."""
+        route = importlib.import_module("streamlb.admin.metrics").route
+        return [route(functools.partial(self.expose, control))]
+
     def exposition(self, facts: Facts, accept: str = "") -> Exposition:
         started = time.perf_counter()
         options = facts.config.metrics.prometheus or Prometheus()
@@ -120,6 +129,13 @@ class Telemetry:
             yield family("streamlb_worker_loop_lag_worst_seconds", GAUGE, text, lambda n: self.life(n, WORST_LAG))
         text = "Series that found no room and are counted as one named `other`."
         yield family("streamlb_worker_late_series", GAUGE, text, lambda n: self.life(n, LATE))
+
+
+def scraped(config: Config, path: Callable[[], str]) -> Service | None:
+    """The service that answers scrapes, if any are to be answered. path: of a socket of this process."""
+    if config.metrics.prometheus is None:
+        return None
+    return Service(load_balancer=LoadBalancer(servers=[Server(url=f"unix:{path()}")]))
 
 
 def facts_of(control: Control) -> Facts:

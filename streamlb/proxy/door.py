@@ -17,6 +17,7 @@ from streamlb.net.poller import poller_of
 from streamlb.net.secure_transport import SecureTransport
 from streamlb.net.tasks import spawn
 from streamlb.observe.books import Books
+from streamlb.observe.records import REFUSED, TcpRecord
 from streamlb.observe.throttle import Throttle
 from streamlb.proxy.arrival import Arrival
 from streamlb.proxy.clock import NEVER, Clock
@@ -124,9 +125,14 @@ class Door:
         self.clock.forget(newcomer)
         self.live.discard(newcomer)
 
-    def refused(self, arrival: Arrival, reason: str) -> None:
-        """A connection is turned away for what it said."""
+    def refused(self, arrival: Arrival, reason: str, word: str = "tls") -> None:
+        """A connection is turned away for what it said. word: what such reasons are called among the counters."""
         log.debug("%s: turned away %s: %s", self.name, arrival.client, reason)
+        ledger = self._tcp.ledger
+        ledger.dropped(word)
+        if ledger.access.on:
+            client, port = arrival.source
+            ledger.access.tcp(TcpRecord(self.name, str(client), port, end=REFUSED, reason=reason))
 
     # --- whose it is ------------------------------------------------------------------------------------------
 

@@ -179,12 +179,14 @@ class HttpEntry:
 
     def turned_away(self, service: str, reason: str) -> None:
         """A request was answered 503 for want of a place at a server."""
+        self.ledger.cells.count("http_queue_refused", service, "full" if reason == "its queue is full" else "timeout")
         count = self._throttle.admit((service, reason), self.loop.time())
         if count:
             log.warning("service %s: all servers have their maxConnections, %s%s", service, reason, often(count))
 
     def failed(self, server: Server, error: UpstreamError) -> None:
         server.state.failures += 1
+        self.ledger.cells.count("http_failed", server.service, server.name)
         # 503 is our own shortage.
         if server.watch is not None and error.status != 503:
             server.watch.failed(error.reason)
@@ -197,6 +199,7 @@ class HttpEntry:
     def fell_back(self, failed: Server | None, status: int | None, server: Server) -> None:
         """A request goes to a fallback instead of being answered with `status` (None: nobody could be reached)."""
         main = failed.service if failed is not None else ""
+        self.ledger.cells.count("http_fell_back", main, server.service)
         count = self._throttle.admit((main, status, server.service), self.loop.time())
         if count:
             trouble = "cannot be reached" if status is None else f"failed with {status}"

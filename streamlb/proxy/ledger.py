@@ -113,6 +113,9 @@ class HttpLedger:
         if facts.bytes_up or facts.bytes_down:
             values[at + 1] += facts.bytes_up
             values[at + 2] += facts.bytes_down
+        stuck = facts.want.stuck
+        if stuck is not None and facts.server is not None:
+            self.cells.count("http_sticky", facts.server.service, "hit" if stuck else "miss")
         if self.access.on:
             self.access.http(self._record(facts, seconds))
         facts.request_body = facts.answer_body = facts.origin_head = None

@@ -74,6 +74,10 @@ class _RawLedger:
         name = route.name if route is not None else ""
         self.cells.count(f"{self._kind}_dropped", self._name, name, reason, amount=amount)
 
+    def mirrored(self, mirror: str, outcome: str) -> None:
+        """What became of a copy. outcome: `sent`, `failed` or `skipped`."""
+        self.cells.count(f"{self._kind}_mirrored", self._name, mirror, outcome)
+
 
 class TcpLedger(_RawLedger):
     """Of one entry point's TCP side. seen: open conversations, with the bytes that are counted already."""

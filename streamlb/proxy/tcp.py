@@ -61,7 +61,7 @@ class TcpEntry:
         self.ledger = TcpLedger(books or Books(), world, name, loop)
         self.workshop = workshop(loop)
         self.clock = Clock(loop)
-        self.mirrors = TcpMirrors(loop, self.clock)
+        self.mirrors = TcpMirrors(loop, self.clock, self.ledger.mirrored)
         self.refused: Counter[tuple[str, str]] = Counter()
         self._throttle = Throttle(LOG_INTERVAL)
 
@@ -121,6 +121,7 @@ class TcpEntry:
         """A server could not be reached; for want of our own resources it is not to blame."""
         if error.retry is not Retry.NEVER:
             server.state.failures += 1
+            self.ledger.cells.count("tcp_failed", server.service, server.name)
             if server.watch is not None:
                 server.watch.failed(error.reason)
             if server.state.latency is not None:

@@ -87,7 +87,7 @@ class UdpUpstream:
         self._throttle = Throttle(LOG_INTERVAL)
         self.ledger = ledger
         self.counters = UdpCounters(ledger.cells, name)
-        self.mirrors = UdpMirrors(loop, self._room, table.max_flows)
+        self.mirrors = UdpMirrors(loop, self._room, table.max_flows, ledger.mirrored)
 
     def complain(self, trouble: str, *details: object, example: str = "") -> None:
         """Log a line about what clients can cause at will, at a bounded rate. example: whom it happened to now."""

@@ -297,6 +297,10 @@ def _sticky(service: str, children: list[Child], cookie: model.Cookie) -> Sticky
 
 
 def _http_server(configured: model.Server, service: str, pass_host_header: bool, state: ServerState) -> Server:
+    if configured.url.startswith(UNIX):
+        host_field = None if pass_host_header else b"localhost"
+        path = configured.url.removeprefix(UNIX)
+        return Server(configured.name, path, 0, service=service, host_field=host_field, state=state)
     scheme, host, port = _split_url(configured.url)
     return Server(
         configured.name,
@@ -319,6 +323,8 @@ def _raw_server(configured: model.Server, service: str, state: ServerState) -> S
 # --- addresses ---------------------------------------------------------------------------------------------------
 
 
+UNIX = "unix:"
+"""How the URL of a server at a Unix socket begins; the path follows."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import os
 import signal
 import socket
 import ssl
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,7 @@ from tests.support.certificates import authority
 from tests.support.http import Client, http_get, ok, recording
 from tests.support.load import constant_load
 from tests.support.ports import free_port
-from tests.support.programs import running_streamlb, running_whoami
+from tests.support.programs import ROOT, STREAMLB, running_streamlb, running_whoami
 from tests.support.reloading import Live, live, plain
 from tests.support.until import until
 
@@ -326,3 +329,47 @@ def test_a_worker_killed_under_load_takes_only_its_own_connections_along() -> No
         assert load.failed <= 2, load
         until(lambda: proxy.proxy.log().count("is ready") == 3)
         assert "was killed by SIGKILL; starting another" in proxy.proxy.log()
+
+
+# --- beforehand --------------------------------------------------------------------------------------------------
+
+
+def test_check_tells_what_a_reload_would_change() -> None:
+    port = free_port()
+    pair = authority().certificate("a.test")
+    tree = plain(port, 1)
+    tree["http"]["routers"]["all"]["tls"] = {}
+    tree["tls"] = {"certificates": [{"certFile": str(pair.certificate), "keyFile": str(pair.key)}]}
+    with live(tree) as proxy:
+        check = functools.partial(proxy.proxy.ctl, "check", proxy.path, "--diff-running")
+        until(lambda: Path(proxy.proxy.socket).exists())
+        assert check().splitlines()[-1] == "a reload would change nothing"
+        proxy.servers("app", 2)
+        proxy.router("shop", "app", "Host(`shop.example`)")
+        proxy.tree["tls"] = {"certificates": []}
+        proxy.write()
+        said = check().splitlines()
+        assert said[-4:] == [
+            "a reload would change:",
+            "  + http router shop",
+            "  ~ http service app: server http://127.0.0.1:1 removed; server http://127.0.0.1:2 added",
+            "  - certificate for a.test",
+        ]
+        assert json.loads(check("--format", "json"))["changes"] == [line.strip() for line in said[-3:]]
+        lines = [line.partition("INFO  ")[2] for line in proxy.reload()]
+        assert [line for line in lines if line.startswith(("+", "~", "-"))] == [line.strip() for line in said[-3:]]
+        assert check().endswith("a reload would change nothing\n")
+        proxy.router("shop", "nobody", "Host(`shop.example`)")
+        proxy.write()
+        proxy.proxy.ctl("check", proxy.path, "--diff-running", code=1)
+
+
+def test_check_needs_somebody_to_compare_with(tmp_path: Path) -> None:
+    path = tmp_path / "lb.yaml"
+    path.write_text(json.dumps(plain(free_port(), 1)))
+    command = [*STREAMLB, "check", path, "--diff-running", "--socket", tmp_path / "none.sock"]
+    for last, code, said in ((None, 1, "no running streamlb was found"), ("--diff-running", 2, "goes with")):
+        shown = [part for part in command if part != last]
+        done = subprocess.run(shown, capture_output=True, text=True, timeout=20, cwd=ROOT, check=False)
+        assert done.returncode == code
+        assert said in done.stderr
