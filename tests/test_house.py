@@ -31,6 +31,7 @@ RANKS = {
     "session": 2,
     "runtime": 4,
     "observe": 5,
+    "admin": 6,
     "proxy": 6,
     "health": 6,
     "process": 7,
@@ -63,6 +64,7 @@ MAY_IMPORT = {
         "wire",
         "observe",
     },
+    "admin": {"errors"},
     "convert": {"errors", "routing.pattern"},
     "whoami": set(),
 }
@@ -78,6 +80,9 @@ ONLY_IN = {
     "yaml": re.compile(r"config/(load|outline)\.py"),
     "click": re.compile(r"cli/\w+\.py"),
     "cryptography": re.compile(r"process/certificates\.py"),
+    "prometheus_client": re.compile(r"admin/metrics\.py"),
+    "starlette": re.compile(r"admin/\w+\.py"),
+    "uvicorn": re.compile(r"admin/server\.py"),
     "uvloop": re.compile(r"process/\w+\.py|whoami/\w+\.py"),
     "pydantic": re.compile(r"config/\w+\.py"),
     "re2": re.compile(r"routing/pattern\.py"),
@@ -275,3 +280,13 @@ def test_no_pattern_needs_a_newer_re(path: Path) -> None:
 def test_the_rule_about_patterns_finds_what_it_is_for() -> None:
     assert GROUP_KEPT.search(CHARACTERS.sub("x", r"(?:/[a-z]*+)++"))
     assert not GROUP_KEPT.search(CHARACTERS.sub("x", r"(?:/[a-z()*+]*+)+"))
+
+
+WALL_CLOCK = re.compile(r"\btime\.time(?:_ns)?\(|\bdatetime\.(?:now|utcnow|today)\(|CLOCK_REALTIME")
+
+
+@each_module
+def test_where_bytes_move_only_the_monotonic_clock_counts(path: Path) -> None:
+    """A clock that is set must not end anybody's connection; the time of day is for logs and certificates."""
+    if room(path) in ("net", "proxy", *PURE):
+        assert not WALL_CLOCK.search(path.read_text())

@@ -17,12 +17,22 @@ import streamlb
 FAMILIES = {
     "run": "run",
     "check": "check",
+    "validate": "check",
+    "show": "show",
     "fmt": "fmt",
     "schema": "schema",
+    "status": "steering",
+    "reload": "steering",
+    "ctl": "steering",
     "convert": "convert",
+    "upgrade": "service",
     "healthcheck": "service",
     "unit": "service",
     "whoami": "whoami",
+    "version": "about",
+    "environ": "about",
+    "completion": "about",
+    "man": "about",
 }
 """The module of each command, in the order `--help` shows them; a command is called in its module as it is here."""
 

@@ -50,6 +50,9 @@ def convert(kind: str, file: str, out: Path | None) -> None:
     except ConvertError as error:
         raise click.ClickException(f"{file}:{error.line}: {error.reason}") from None
     text = draft.text()
+    if not draft.root.get("entryPoints"):
+        _tell(draft)
+        raise click.ClickException("nothing is listened on there that could be carried over")
     if out is None:
         show(text)
     else:

@@ -33,8 +33,8 @@ STDIN = "-"
 @click.option("--diff", is_flag=True, help="Show what would change.")
 @click.option("--check", is_flag=True, help="Name the files that would change; exit code 1 if there are any.")
 def fmt(paths: tuple[str, ...], write: bool, diff: bool, check: bool) -> None:
-    """Print the configurations at each PATH as they are usually written: a file, a directory's YAML files, or `-`
-    (and nothing at all) for stdin.
+    """Print the configurations at each PATH as they are usually written: a file, a directory with all YAML files in
+    it and below it, or `-` (and nothing at all) for stdin.
 
     Keys and words get the spelling of the reference, rules double quotes (single ones where they hold a backslash),
     keys at the root their usual order, every level two spaces. Comments, anchors, the order of everything below the
@@ -72,21 +72,21 @@ def fmt(paths: tuple[str, ...], write: bool, diff: bool, check: bool) -> None:
 
 
 def _sources(paths: tuple[str, ...]) -> Iterator[Source | ConfigError]:
-    from streamlb.config.load import decode, find_files, read_source
+    from streamlb.config.folders import is_folder, walk
+    from streamlb.config.load import decode, read_source
     from streamlb.errors import ConfigError, Position, Problem
 
     for path in paths:
         try:
-            if path == STDIN:
-                yield decode("<stdin>", sys.stdin.buffer.read())
-                continue
-            for name in find_files(path):
-                if path == name or not name.endswith(".json"):
-                    yield read_source(name)
-        except ConfigError as error:
-            yield error
+            names = walk(path).files if is_folder(path) else [path]
         except OSError as error:
             yield ConfigError([Problem(Position(path, 1, 1), "", f"cannot read it: {error.strerror or error}")])
+            continue
+        for name in names:
+            try:
+                yield decode("<stdin>", sys.stdin.buffer.read()) if name == STDIN else read_source(name)
+            except ConfigError as error:
+                yield error
 
 
 def _tell(source: Source, text: str, *, diff: bool, check: bool) -> None:

@@ -13,6 +13,8 @@ import click
 
 import streamlb
 
+PAGES = ("reference.md", "logs.md", "metrics.md")
+
 
 @click.command(short_help="A JSON Schema of the configuration, for editors.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE instead of stdout.")
@@ -47,9 +49,7 @@ def schema(out: Path | None) -> None:
 
 
 def reference() -> str:
-    """The text of docs/reference.md, which a wheel carries inside the package; empty when it is not there."""
+    """The text of the pages with options, which a wheel carries inside the package; empty when they are not there."""
     package = Path(streamlb.__file__).parent
-    for path in (package / "reference.md", package.parent / "docs" / "reference.md"):
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
-    return ""
+    found = [package / "docs" / page for page in PAGES] + [package.parent / "docs" / page for page in PAGES]
+    return "\n".join(path.read_text(encoding="utf-8") for path in found if path.is_file())

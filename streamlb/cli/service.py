@@ -1,4 +1,4 @@
-"""`streamlb healthcheck`, `unit`: what looks after a running streamlb from outside.
+"""`streamlb healthcheck`, `upgrade`, `unit`: what looks after a running streamlb from outside.
 
 What lives here: the commands and their options. What must not: asking (`process/healthcheck.py`), the texts of files
 for other programs (`streamlb/packaging/`).
@@ -7,11 +7,15 @@ for other programs (`streamlb/packaging/`).
 from __future__ import annotations
 
 import importlib.resources
+import json
 import os
 import shutil
 import sys
 
 import click
+
+from streamlb.cli.client import Caller, speaks
+from streamlb.cli.output import show
 
 KINDS = ("service", "socket", "logrotate", "sysctl")
 
@@ -44,6 +48,19 @@ def healthcheck(paths: tuple[str, ...], url: str | None) -> None:
         click.echo(f"streamlb healthcheck: {error}", err=True)
         raise SystemExit(1) from None
     click.echo(f"OK: {asked}")
+
+
+@click.command(short_help="Have a newly installed streamlb take over from the running one.")
+@speaks
+def upgrade(socket: str | None, as_json: bool) -> None:
+    """Start streamlb anew, with what is installed now and the same arguments, in the place of the running one, and wait
+    until it serves. It goes on with the listening sockets, so no client notices; the other finishes what is in flight.
+
+    Exit code 0 when the new process serves, 1 when it does not: then the old one goes on as if nothing had been.
+    The same as SIGUSR2, which does not wait.
+    """
+    said = Caller(socket).post("upgrade")
+    show(json.dumps(said) + "\n" if as_json else "\n".join([*said["done"], ""]))
 
 
 @click.command(short_help="Print files for systemd, logrotate and sysctl.")

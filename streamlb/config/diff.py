@@ -7,9 +7,10 @@ Called by the control process at each reload and by `streamlb check --diff-runni
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+import hashlib
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from streamlb.config.model import PROTOCOLS, MirrorChild, Server, WeightedChild
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from streamlb.config.model import Config, Service
-    from streamlb.config.tls import ServedCertificate, Tls
+    from streamlb.config.static import TcpServersTransport
+    from streamlb.config.tls import Certificate, ClientTls, ServedCertificate, Tls
+
+    AnyTls = TypeVar("AnyTls", bound=ClientTls)
+    AnyCertificate = TypeVar("AnyCertificate", bound=Certificate)
 
 MAX_CHANGES = 200
 """Changes told; whoever has more has another configuration."""
@@ -93,6 +98,37 @@ def _setting(name: str, old: Any, new: Any) -> Iterator[Change]:
         yield Change("-" if new is None else "+", name)
     else:
         yield Change("~", name, (f"{_value(old, '')} -> {_value(new, '')}",))
+
+
+def sealed(config: Config) -> Config:
+    """The configuration with its keys replaced by what tells one from another, and from which none can be made."""
+    transports = {name: _sealed(each) for name, each in config.http.servers_transports.items()}
+    tcp = {name: _sealed_tcp(each) for name, each in config.tcp.servers_transports.items()}
+    stores = {
+        name: replace(each, default_certificate=each.default_certificate and _without_key(each.default_certificate))
+        for name, each in config.tls.stores.items()
+    }
+    certificates = [_without_key(each) for each in config.tls.certificates]
+    return replace(
+        config,
+        servers_transport=_sealed(config.servers_transport),
+        tcp_servers_transport=_sealed_tcp(config.tcp_servers_transport),
+        http=replace(config.http, servers_transports=transports),
+        tcp=replace(config.tcp, servers_transports=tcp),
+        tls=replace(config.tls, certificates=certificates, stores=stores),
+    )
+
+
+def _sealed(transport: AnyTls) -> AnyTls:
+    return replace(transport, certificates=[_without_key(each) for each in transport.certificates])
+
+
+def _sealed_tcp(transport: TcpServersTransport) -> TcpServersTransport:
+    return replace(transport, tls=_sealed(transport.tls) if transport.tls is not None else None)
+
+
+def _without_key(certificate: AnyCertificate) -> AnyCertificate:
+    return replace(certificate, key_file=hashlib.sha256(certificate.key_file.encode()).hexdigest())
 
 
 # --- objects with names --------------------------------------------------------------------------------------------

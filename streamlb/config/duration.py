@@ -44,3 +44,21 @@ def parse_duration(text: str, *, signed: bool = False) -> float:
     if seconds > MAX_DURATION:
         raise DurationError("a duration cannot be longer than ten years")
     return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as Go would write them: `1m30s`, `300ms`, `0s`."""
+    if seconds < 0:
+        return f"-{format_duration(-seconds)}"
+    nanoseconds = round(seconds * 1e9)
+    if 0 < nanoseconds < 10**9:
+        for unit, size in (("ms", 10**6), ("us", 10**3), ("ns", 1)):
+            if nanoseconds % size == 0:
+                return f"{nanoseconds // size}{unit}"
+    whole, rest = divmod(nanoseconds, 10**9)
+    minutes, left = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{hours}h"] * bool(hours) + [f"{minutes}m"] * bool(minutes)
+    if left or rest or not parts:
+        parts.append(f"{left}.{rest:09d}".rstrip("0") + "s" if rest else f"{left}s")
+    return "".join(parts)

@@ -46,6 +46,9 @@ HEADINGS: dict[str, tuple[type, ...]] = {
 }
 """Where the paths of a section's tables begin; of other sections at the root."""
 
+ELSEWHERE = (EntryPoint, Router)
+"""Where paths begin that lead nowhere from there."""
+
 HEADERS = ("option", "kind", "middleware")
 """What the first column of a table with options is called."""
 
@@ -140,6 +143,7 @@ def _take(cells: list[str], kind: str, starts: tuple[type, ...], glossary: Gloss
             full = f"{previous.rpartition('.')[0]}.{path.lstrip('.')}".lstrip(".")
         previous = full
         found = [place for start in starts for place in _follow(start, full)]
+        found = found or [place for start in ELSEWHERE for place in _follow(start, full)]
         if not found:
             glossary.strangers.append(full)
         for cls, key in found:

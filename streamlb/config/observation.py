@@ -128,7 +128,6 @@ class Prometheus:
     add_entry_points_labels: bool = True
     add_routers_labels: bool = False
     add_services_labels: bool = True
-    header_labels: dict[str, str] = field(default_factory=dict)
 
     __pydantic_config__ = SETTINGS
 

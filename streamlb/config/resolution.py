@@ -70,7 +70,7 @@ def _servers(protocol: str, server: Server, addresses: Mapping[str, Sequence[str
 
 def _where(protocol: str, server: Server) -> Address | None:
     """Where a server is, if that is a name to be looked up."""
-    if server.resolve == "one":
+    if server.resolve == "one" or server.url.startswith("unix:"):
         return None
     address = parse_url(server.url).address if protocol == "http" else parse_server(server.address, protocol)
     return None if address.is_numeric else address

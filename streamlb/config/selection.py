@@ -101,6 +101,10 @@ class Selected:
         paths = self.versions.keys() | other.versions.keys()
         return {path for path in paths if self.versions.get(path) is not other.versions.get(path)}
 
+    def is_like(self, other: Selected) -> bool:
+        """Whether nothing at all has changed, not even what the same files say of each other."""
+        return not self.changed_since(other) and not self.problems and self.members == other.members
+
 
 def select(look: Look, good: Selected | None, held: Collection[str] = ()) -> Selected:
     """What counts of a look at the files.

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from streamlb.config.model import Config, HighestRandomWeight, LoadBalancer, Server, Service, Sticky, Weighted
     from streamlb.config.reading import Path, Reading
 
+MAX_UNIX_PATH = 107
+"""What unix(7) takes."""
 INTERNAL = {PING: "ping", METRICS: "metrics.prometheus"}
 """What turns a service of streamlb's own on."""
 
@@ -151,6 +153,9 @@ def _check_server(protocol: str, path: Path, server: Server, reading: Reading) -
         return
     if protocol != "http" and reading.has((*path, "preservePath")):
         reading.error((*path, "preservePath"), "only HTTP requests have a path", at_key=True)
+    if protocol == "http" and given.lower().startswith("unix:"):
+        _check_unix((*path, right), server, reading)
+        return
     try:
         if protocol == "http":
             url = parse_url(given)
@@ -162,6 +167,20 @@ def _check_server(protocol: str, path: Path, server: Server, reading: Reading) -
             reading.note((*path, "resolve"), f"`{address.host}` is an address: there is nothing to resolve")
     except AddressError as error:
         reading.error((*path, right), error.reason, _write(error.suggestion))
+
+
+def _check_unix(where: Path, server: Server, reading: Reading) -> None:
+    """A server at a Unix socket: `unix:/run/app.sock` (streamlb's own)."""
+    name = server.url[len("unix:") :]
+    if not server.url.startswith("unix:") or name.startswith("//") or not name.startswith("/"):
+        guess = f"write `unix:/{name.lstrip('/')}`" if name.strip("/") else "for example `unix:/run/app.sock`"
+        reading.error(where, "the path of a Unix socket follows `unix:` and begins with one slash", guess)
+    elif len(name.encode()) > MAX_UNIX_PATH or "\0" in name:
+        reading.error(where, f"the path of a Unix socket has at most {MAX_UNIX_PATH} bytes, none of them zero")
+    elif server.preserve_path:
+        reading.error((*where[:-1], "preservePath"), "a Unix socket has no path for requests", "remove it", at_key=True)
+    elif server.resolve == "all":
+        reading.error((*where[:-1], "resolve"), "a Unix socket has no name to resolve", "remove it", at_key=True)
 
 
 def _check_tail(where: Path, tail: str, is_preserved: bool, reading: Reading) -> None:

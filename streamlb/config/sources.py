@@ -63,6 +63,7 @@ class Sources:
         # what is in use
         self._good: Selected | None = None
         self._loaded: Loaded | None = None
+        self._certificates: dict[str, bytes | None] = {}
 
     def read(self) -> Loaded:
         """The configuration. Raises ConfigError with all problems of all files."""
@@ -83,6 +84,8 @@ class Sources:
         blamed: list[Problem] = []
         while True:
             selected = select(self._look, good, held)
+            if not held and not selected.refused and selected.is_like(good) and self._are_as_before(loaded):
+                return Reread(loaded)
             fresh, problems = self._try(selected)
             if fresh is not None:
                 break
@@ -95,6 +98,9 @@ class Sources:
                 return Reread(loaded, [*blamed, *selected.refused, *problems], sorted(good.versions))
             held |= guilty
             blamed += problems
+        suspects = set(held)
+        selected, fresh = self._release(good, held, selected, fresh)
+        blamed = [problem for problem in blamed if problem.position.file not in suspects - held]
         # What was complained of while something else was not right either may be right now.
         self._accept(selected, fresh)
         kept = {*selected.kept, *(path for path in held if path in good.versions), *fresh.spared}
@@ -129,11 +135,28 @@ class Sources:
         guilty = guilty or changed
         return guilty, [*(self._consequence(path) for path in sorted(guilty)), *problems]
 
+    def _release(self, good: Selected, held: set[str], selected: Selected, fresh: Loaded) -> tuple[Selected, Loaded]:
+        """Take over what is held only because of another change that is held, too; what is `held` after that stays."""
+        for path in sorted(held)[:MAX_TRIALS] if len(held) > 1 else ():
+            more = select(self._look, good, held - {path})
+            loaded, _ = self._try(more)
+            if loaded is not None:
+                held.discard(path)
+                selected, fresh = more, loaded
+        return selected, fresh
+
     def _consequence(self, path: str) -> Problem:
         reason = "this change is not taken over: other files do not go with it"
         if not self._look.has(path):
             reason = "the file is gone, and others do not go without it: what it said last stays in use"
         return Problem(Position(path, 1, 1), "", reason)
+
+    def _are_as_before(self, loaded: Loaded) -> bool:
+        """Whether the files with certificates, too, hold what they held when all was good."""
+        return not loaded.spared and self._certificates == self._digests(loaded)
+
+    def _digests(self, loaded: Loaded) -> dict[str, bytes | None]:
+        return {path: self._shelf.digest(path) for path in set(loaded.pem.values())}
 
     def _texts(self) -> dict[str, str]:
         """What files with certificates held when they were good."""
@@ -144,6 +167,7 @@ class Sources:
     def _accept(self, selected: Selected, loaded: Loaded) -> None:
         self._good = selected
         self._loaded = loaded
+        self._certificates = self._digests(loaded)
         self._shelf.keep_only({*selected.versions, *self._look.watched})
 
 

@@ -1,4 +1,4 @@
-"""What is said about logs and traces, checked.
+"""What is said about logs, metrics and traces, checked.
 
 What lives here: `check`. What must not: opening files (`observe/log_files.py`), or an opinion on what is worth logging.
 Called by `check.py`. Specified by Traefik's pages on access logs and tracing.
@@ -6,6 +6,7 @@ Called by `check.py`. Specified by Traefik's pages on access logs and tracing.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ FIELDS: Final = tuple(_FIELDS.split())
 NOT_HERE: Final = frozenset({"gzipratio", "traceid", "spanid"})
 """Fields of Traefik's lines that ours do not have: to drop or to keep them is no mistake."""
 OURS: Final = frozenset({"x-real-ip", "x-scheme", "traceparent", "tracestate", "cookie", "expect"})
+MAX_BUCKETS: Final = 50
+"""Of the histogram of durations: each is a series per status, method and service."""
 EXAMPLE: Final = "for example `X-Request-Id`"
 
 
@@ -37,12 +40,25 @@ def check(config: Config, reading: Reading) -> None:
     """Report what cannot be meant."""
     if config.access_log is not None:
         _check_access_log(config.access_log, reading)
+    if config.metrics.prometheus is not None:
+        _check_buckets(config.metrics.prometheus.buckets, reading)
     if config.tracing is not None:
         _check_tracing(config.tracing, reading)
     for name, entry_point in config.entry_points.items():
         field, path = entry_point.http.request_id, ("entryPoints", name, "http", "requestId")
         if field and entry_point.kind != "udp":
             _check_request_id(field, path, reading)
+
+
+def _check_buckets(buckets: list[float], reading: Reading) -> None:
+    path: Path = ("metrics", "prometheus", "buckets")
+    if not buckets or len(buckets) > MAX_BUCKETS:
+        reading.error(path, f"there must be 1 to {MAX_BUCKETS} buckets", "for example [0.1, 0.3, 1.2, 5.0]")
+    elif not all(0 < bound < math.inf for bound in buckets):
+        reading.error(path, "a bucket ends after some seconds, more than 0", "for example [0.1, 0.3, 1.2, 5.0]")
+    elif sorted(set(buckets)) != buckets:
+        rising = ", ".join(f"{bound:g}" for bound in sorted(set(buckets)))
+        reading.error(path, "buckets must rise", f"write [{rising}]")
 
 
 def _check_access_log(options: AccessLog, reading: Reading) -> None:

@@ -26,6 +26,7 @@ _UNSUPPORTED = {
     "http.routers.*.observability": "traceVerbosity",
     "accessLog": "dualOutput otlp",
     "metrics": "datadog statsD influxDB2 otlp addInternals",
+    "metrics.prometheus": "headerLabels",
     "tracing": "resourceAttributes globalAttributes capturedRequestHeaders capturedResponseHeaders safeQueryParams "
     "addInternals",
     "tracing.otlp": "grpc",

@@ -177,6 +177,10 @@ def _open_quote(complaint: Complaint, source: Source) -> Explanation | None:
 def _open_bracket(complaint: Complaint, source: Source) -> Explanation | None:
     if "flow" not in complaint.context:
         return None
+    bare = _bare_reference(source.line(complaint.line + 1))
+    if bare >= 0:
+        reason = "a value with `${...}` must be quoted inside `{...}` and `[...]`"
+        return Explanation(complaint.line + 1, bare + 1, reason, QUOTE)
     if "flow node" in complaint.context:
         reason = "a value is missing here, or a `[` or `{` above is not closed"
         return Explanation(complaint.line + 1, complaint.column + 1, reason)
@@ -188,6 +192,16 @@ def _open_bracket(complaint: Complaint, source: Source) -> Explanation | None:
         f"this `{opening}` is not closed where it should be (see line {complaint.line + 1})",
         f"separate items with `, ` and close with `{sign}`",
     )
+
+
+def _bare_reference(text: str) -> int:
+    """Where in a line a `${` stands inside brackets and no quotes; -1 if nowhere."""
+    for match in re.finditer(r"\$\{", text):
+        before = text[: match.start()]
+        is_quoted = before.count('"') % 2 or before.count("'") % 2
+        if not is_quoted and re.search(r"[{\[]", before.replace("${", "")):
+            return match.start()
+    return -1
 
 
 def _second_colon(complaint: Complaint, source: Source) -> Explanation | None:

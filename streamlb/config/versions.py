@@ -60,7 +60,7 @@ class Shelf:
         raw = self._read(path)
         digest = blake2b(raw).digest()
         known = self._versions.get((path, as_it_is))
-        if known is None or known.digest != digest or any(self._digest(at) != was for at, was in known.named.items()):
+        if known is None or known.digest != digest or any(self.digest(at) != was for at, was in known.named.items()):
             known = self._versions[path, as_it_is] = self._parse(Version(path, digest), raw, as_it_is)
         return known
 
@@ -68,7 +68,8 @@ class Shelf:
         """Forget files that nobody asks for any more."""
         self._versions = {key: each for key, each in self._versions.items() if key[0] in paths}
 
-    def _digest(self, path: str) -> bytes | None:
+    def digest(self, path: str) -> bytes | None:
+        """Of what a file holds now; None if it cannot be read."""
         try:
             return blake2b(self._read(path)).digest()
         except OSError:

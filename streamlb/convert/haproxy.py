@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from os.path import join
 from typing import TYPE_CHECKING, Any
 
 from streamlb.convert.draft import Draft, Inline, Left, duration
@@ -45,7 +46,8 @@ def convert(text: str, source: str) -> Draft:
     sections = parse(text)
     draft = Draft(source)
     served = {each.name: each for each in sections if each.kind in ("backend", "listen")}
-    services = Services(draft, served)
+    bases = _bases(sections)
+    services = Services(draft, served, bases)
     taken: dict[tuple[str, int], str] = {}
     for section in sections:
         if section.kind in ENTRIES:
@@ -60,6 +62,16 @@ def convert(text: str, source: str) -> Draft:
                 draft.left.append(Left(line.place, line.text, f"in part: without {', '.join(unknown)}"))
     draft.left.sort(key=lambda each: int(each.place.removeprefix("line ")))
     return draft
+
+
+def _bases(sections: list[Section]) -> dict[str, str]:
+    """Where relative paths of certificates and of authorities begin."""
+    found = {}
+    for section in sections:
+        for line in section.all("crt-base", "ca-base") if section.kind == "global" else []:
+            found[line.words[0]] = line.word(1)
+            line.used = True
+    return found
 
 
 class _Entry:
@@ -139,7 +151,8 @@ class _Entry:
 
     def _certificates(self, line: Line, options: list[str]) -> None:
         known: list[Any] = self.draft.at("tls").setdefault("certificates", [])
-        files = [options[at + 1] for at, word in enumerate(options[:-1]) if word == "crt"]
+        base = self.services.bases.get("crt-base", "")
+        files = [join(base, options[at + 1]) for at, word in enumerate(options[:-1]) if word == "crt"]
         for number, file in enumerate(files):
             pair = Inline(certFile=file, keyFile=file)
             if file.endswith("/"):

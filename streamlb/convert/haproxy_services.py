@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from os.path import join
 from typing import TYPE_CHECKING, Any
 
 from streamlb.convert.draft import Draft, Inline, Left, duration
@@ -43,7 +44,8 @@ class _Server:
 class Services:
     """The services of sections with servers, each made once."""
 
-    def __init__(self, draft: Draft, sections: dict[str, Section]) -> None:
+    def __init__(self, draft: Draft, sections: dict[str, Section], bases: dict[str, str]) -> None:
+        self.bases = bases
         self.draft = draft
         self.sections = sections
         self.made: dict[str, str] = {}
@@ -255,6 +257,9 @@ class Services:
         if "send-proxy" in options or "send-proxy-v2" in options:
             transport["proxyProtocol"] = Inline(version=2 if "send-proxy-v2" in options else 1)
         if "ssl" in options:
+            for word, base in (("ca-file", "ca-base"), ("crt", "crt-base")):
+                if word in options and not options[word].startswith("@"):
+                    options[word] = join(self.bases.get(base, ""), options[word])
             tls = _tls(options)
             if protocol == "http":
                 transport |= tls

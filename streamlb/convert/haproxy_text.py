@@ -100,7 +100,7 @@ def parse(text: str) -> list[Section]:
         words = _words(raw, number)
         if not words:
             continue
-        line = Line(number, words, raw.strip())
+        line = Line(number, words, " ".join(raw.split()))
         if words[0] in SECTIONS:
             if len(words) <= SECTIONS[words[0]]:
                 raise ConvertError(number, f"`{words[0]}` lacks its name")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 TO_HTTPS = re.compile(r"https://(?:\$host|\$server_name|\$http_host)(?::(\d+))?\$request_uri")
 KINDS = ("exact", "wildcard", "suffix", "regex", "default")
+SEARCHED = {"http", "stream", "server", "location", "upstream", "split_clients", "map"}
+"""Blocks whose directives are told one by one."""
 STEP = 1_000  # priorities between a server and the next
 
 
@@ -39,10 +41,22 @@ def convert(text: str, source: str) -> Draft:
         nginx_stream.convert(block, draft)
     if not root.all("http", "stream"):  # A file of conf.d, which others include into `http`.
         _Http(root, draft).convert()
-    for directive in root.walk():
-        if not directive.used:
-            draft.left.append(Left(directive.place, directive.text, directive.reason or reason_of(directive)))
+    _list(root, draft)
     return draft
+
+
+def _list(block: Directive, draft: Draft) -> None:
+    """What of a block was left; another module's block, of which nothing was used, is one line."""
+    for directive in block.inside or []:
+        inside = [*directive.walk()][1:]
+        reason = directive.reason or reason_of(directive)
+        if directive.used or directive.name in SEARCHED or not inside:
+            if not directive.used:
+                draft.left.append(Left(directive.place, directive.text, reason))
+            _list(directive, draft)
+        else:
+            told = f"{reason}; with the {len(inside)} inside"
+            draft.left.append(Left(directive.place, directive.text, told))
 
 
 @dataclass(slots=True)

@@ -43,6 +43,7 @@ _REASONS = {
     "looked up every 5 s, as the system does it": "resolver resolver_timeout",
     "between bytes there is `writeTimeout` for clients; servers are given `proxy_read_timeout`": "proxy_send_timeout",
     "no route leads to it": "upstream split_clients",
+    "no server that was carried over speaks TLS": "ssl_protocols ssl_certificate ssl_certificate_key ssl_verify_client",
     "its entry points take no part": "listen server_name",
 }
 _BY_NAME = {name: reason for reason, names in _REASONS.items() for name in names.split()}

@@ -171,6 +171,8 @@ def _add(here: Directive, directive: Directive, files: _Files) -> None:
         _read(here, path, files)
     directive.used = bool(found)
     directive.reason = "other files are not read: convert what `nginx -T` prints"
+    if files.main:
+        directive.reason = "no such file was printed"
 
 
 def _count(directive: Directive) -> None:

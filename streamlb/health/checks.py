@@ -89,12 +89,15 @@ def _raw_check(key: Key, server: Server, options: HealthCheck, reach: Reach) -> 
 
 
 def _http_check(key: Key, server: Server, options: HealthCheck, transport: ServersTransport) -> Check:
+    version = transport.proxy_protocol.version if transport.proxy_protocol is not None else 0
+    if server.url.startswith("unix:"):
+        path = server.url.removeprefix("unix:")
+        return Check(key, path, DEFAULT_PORTS["http"], options, "http", "localhost", transport, version)
     where = urlsplit(server.url)
     name = where.hostname or ""
     scheme = options.scheme or where.scheme
     # With a scheme of its own a check goes where that scheme's servers are, unless the URL names a port.
     port = options.port or where.port or DEFAULT_PORTS[scheme]
-    version = transport.proxy_protocol.version if transport.proxy_protocol is not None else 0
     return Check(key, server.address or name, port, options, scheme, name, transport, version)
 
 

@@ -89,6 +89,8 @@ def _in_words(error: UpstreamError | None) -> Exception:
 
 async def resolve(host: str) -> Found:
     """The addresses of a host, at least one. Raises ProbeError."""
+    if host.startswith("/"):
+        return [(socket.AF_UNIX, host)]
     family = numeric_family(host)
     if family is not None:
         return [(family, host)]

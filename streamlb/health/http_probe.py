@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -100,7 +101,10 @@ async def _ask(method: str, url: str, check: Check) -> tuple[int, str, bytes]:
     sock = await connect(check.host if at_home else host, port, options.timeout, version)
     try:
         tls = _tls(check, host, at_home=at_home) if where.scheme == "https" else {}
-        reader, writer = await asyncio.open_connection(sock=sock, limit=MAX_HEAD, **tls)
+        if sock.family == socket.AF_UNIX:
+            reader, writer = await asyncio.open_unix_connection(sock=sock, limit=MAX_HEAD)
+        else:
+            reader, writer = await asyncio.open_connection(sock=sock, limit=MAX_HEAD, **tls)
     except (OSError, ValueError, PemError) as error:
         sock.close()
         raise ProbeError(handshake_error(error).reason) from error

@@ -73,7 +73,7 @@ class Verdicts:
     """Which servers may be picked, in one worker.
 
     report: tells the control process of a server that was taken out here and has an active check.
-    on_down: called after a server was taken down, by whatever.
+    on_down: called after a server was taken down, by whatever. turns: how often one went up or down.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class Verdicts:
         self._down: set[Key] = set()
         self._ejected: dict[Key, asyncio.TimerHandle | None] = {}
         self._failures: dict[Key, Failures] = {}
+        self.turns = 0
         self._back_at: dict[Key, float] = {}
         # snapshot
         self._servers: dict[Key, list[Server]] = {}
@@ -151,6 +152,10 @@ class Verdicts:
         if was_ejected:
             self._log_back(key, "its health check succeeds")
 
+    def is_ejected(self, key: Key) -> bool:
+        """Whether a server is out for what clients' requests showed."""
+        return key in self._ejected
+
     def eject(self, watch: Watch, reason: str) -> None:
         """Take a server out for what clients' requests showed, unless nobody would remain."""
         key = watch.key
@@ -185,6 +190,7 @@ class Verdicts:
             server.set_up(up)
         if up == was_up:
             return
+        self.turns += 1
         self._back_at.pop(key, None)
         if not up:
             self._on_down()

@@ -38,6 +38,9 @@ REASONS = {
     errno.EHOSTUNREACH: "host unreachable",
     errno.ENETUNREACH: "network unreachable",
     errno.EADDRNOTAVAIL: "no free local port or address",
+    errno.ENOENT: "there is no such socket",
+    errno.EACCES: "the socket may not be used",
+    errno.EAGAIN: "the socket's queue is full",
 }
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -86,6 +89,9 @@ class Dial:
         self._drop_socket()
 
     def start(self, host: str) -> None:
+        if host.startswith("/"):
+            self._connect_unix(host)
+            return
         family = known_family(host)
         if family is None:
             self._set_timer(self._deadline_at)
@@ -105,6 +111,18 @@ class Dial:
     def _next_address(self) -> None:
         family, host = self._found.pop(0)
         self._connect(family, host)
+
+    def _connect_unix(self, path: str) -> None:
+        """unix(7): connected at once or not at all; a listener whose queue is full is not asked again."""
+        try:
+            sock = self._sock = socket.socket(socket.AF_UNIX, STREAM)
+            code = sock.connect_ex(path)
+        except OSError as error:
+            code = error.errno or errno.EIO
+        if code:
+            self._loop.call_soon(self._on_refused, code)
+        else:
+            self._loop.call_soon(self._on_connected)
 
     def _connect(self, family: socket.AddressFamily, host: str) -> None:
         try:
@@ -224,7 +242,8 @@ def dial(
     on_done: OnDone,
     keep_alive: float = KEEPALIVE_IDLE,
 ) -> Dial:
-    """Start connecting to `host:port`; a timeout of 0 leaves it to the kernel to give up.
+    """Start connecting to `host:port`, or to a Unix socket if `host` is a path; a timeout of 0 leaves it to the kernel
+    to give up.
 
     keep_alive: seconds of silence before the kernel asks whether the server is still there; negative: never.
     `on_done` is called once, later, never from inside this call; not at all after `cancel`.

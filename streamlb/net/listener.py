@@ -48,6 +48,7 @@ class Acceptor:
 
     on_accept: gets a connected non-blocking socket, which it owns, and the peer's address as the kernel gives it.
     has_room: asked before each; once it says no, whoever comes waits in the kernel's queue until `resume`.
+    is_quiet: say nothing of shortages; somebody else will.
     """
 
     __slots__ = (
@@ -55,6 +56,7 @@ class Acceptor:
         "_budget",
         "_has_room",
         "_is_full",
+        "_is_quiet",
         "_kind",
         "_last_shortage_at",
         "_loop",
@@ -70,6 +72,8 @@ class Acceptor:
         sock: socket.socket,
         on_accept: Callable[[socket.socket, Any], object],
         has_room: Callable[[], bool] | None = None,
+        *,
+        is_quiet: bool = False,
     ) -> None:
         # process
         self._loop = loop
@@ -80,6 +84,7 @@ class Acceptor:
         self._on_accept = on_accept
         self._has_room = has_room
         self._is_full = False
+        self._is_quiet = is_quiet
         self._budget = 1
         self._pause: asyncio.TimerHandle | None = None
         self._last_shortage_at = float("-inf")
@@ -148,7 +153,7 @@ class Acceptor:
         self._loop.remove_reader(self.sock.fileno())
         self._pause = self._loop.call_later(SHORTAGE_PAUSE, self._resume)
         now = self._loop.time()
-        if now - self._last_shortage_at > BOUT_INTERVAL:
+        if now - self._last_shortage_at > BOUT_INTERVAL and not self._is_quiet:
             log.warning("cannot accept connections for now: %s; trying again", error.strerror or error)
         self._last_shortage_at = now
 

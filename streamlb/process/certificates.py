@@ -38,6 +38,14 @@ def describe(chain: str) -> tuple[list[str], float]:
     return list(known), certificate.not_valid_after_utc.timestamp()
 
 
+@functools.lru_cache(maxsize=10_000)
+def identity(chain: str) -> tuple[str, str, str]:
+    """What a chain's first certificate is called: its common name, its other names in order, its serial number."""
+    certificate = x509.load_pem_x509_certificate(chain.encode())
+    names = [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    return (names or [""])[0], ",".join(sorted(describe(chain)[0])), str(certificate.serial_number)
+
+
 def remarks(chain: str, now: float | None) -> list[tuple[str, str]]:
     """What is remarkable about a chain, and what to do; of its dates only if it is known what time it is."""
     try:

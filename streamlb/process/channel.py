@@ -46,9 +46,14 @@ class Listen(msgspec.Struct, tag=True, frozen=True):
 
 
 class Memory(msgspec.Struct, tag=True, frozen=True):
-    """To a worker, before its first `Configure`: the memory its counters go to, as the descriptor of a file."""
+    """To a worker, before its first `Configure`: the memory its counters go to, as the descriptor of a file.
+
+    now: the time of day, in seconds.
+    """
 
     DESCRIPTORS: ClassVar[int] = 1
+
+    now: float
 
 
 class Configure(msgspec.Struct, tag=True, frozen=True):
@@ -60,6 +65,13 @@ class Configure(msgspec.Struct, tag=True, frozen=True):
     version: int
     down: list[ServerKey] = []
     """The servers that are not to be used now."""
+
+
+class Release(msgspec.Struct, tag=True, frozen=True):
+    """To a worker, after `Configure`: nobody but you has the sockets any more that `version` does not need. Let in who
+    has come in time, close them, and say `Ready` once more."""
+
+    version: int
 
 
 class Health(msgspec.Struct, tag=True, frozen=True):
@@ -135,7 +147,20 @@ class Drained(msgspec.Struct, tag=True, frozen=True):
 
 
 Message = (
-    Listen | Memory | Configure | Health | Drain | Reopen | Ask | Told | Ready | Failed | Ejected | Traced | Drained
+    Listen
+    | Memory
+    | Configure
+    | Release
+    | Health
+    | Drain
+    | Reopen
+    | Ask
+    | Told
+    | Ready
+    | Failed
+    | Ejected
+    | Traced
+    | Drained
 )
 
 _encode = msgspec.msgpack.Encoder().encode

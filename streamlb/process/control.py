@@ -14,10 +14,9 @@ A change, whatever its reason, goes one way: files -> addresses of servers -> on
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -35,7 +34,8 @@ from streamlb.health.prober import Prober
 from streamlb.net.tasks import spawn
 from streamlb.observe import log as programme_log
 from streamlb.observe import log_files
-from streamlb.process import banner
+from streamlb.process import banner, descriptors
+from streamlb.process.admin import Admin
 from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen, Traced
 from streamlb.process.configuration import add_default_certificate, open_sources
 from streamlb.process.fleet import Fleet
@@ -48,6 +48,8 @@ from streamlb.process.renewal import Renewal, wall_clock
 from streamlb.process.resolving import Resolving
 from streamlb.process.slot import count_workers
 from streamlb.process.sockets import Sockets
+from streamlb.process.steering import Steering
+from streamlb.process.telemetry import Telemetry, scraped
 from streamlb.process.upgrade import Upgrade, report_ready
 from streamlb.process.watching import Watcher
 
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from streamlb.admin.office import Office
     from streamlb.config.check import Loaded
     from streamlb.config.sources import Sources
     from streamlb.errors import Problem
@@ -65,8 +68,8 @@ log = logging.getLogger(__name__)
 
 KILL_MARGIN = 3.0
 """Seconds a worker gets beyond the longest grace time before it is killed."""
-TURN_PAUSE = 0.1
-"""Seconds until an upgrade looks again whether a configuration is still being taken over."""
+HANDOVER_PAUSE = 0.1
+"""Seconds that a successor and this process serve side by side."""
 SIGNALLED = 128
 """Exit code of an end that did not wait for anything: this plus the signal's number, as shells count."""
 
@@ -86,7 +89,7 @@ def run(paths: Sequence[str]) -> int:
         return 1
     programme_log.adopt(loaded.config.log)
     try:
-        return asyncio.run(_control(", ".join(paths), sources, loaded, started_at))
+        return asyncio.run(_control(paths, sources, loaded, started_at))
     except StartError as error:
         log.error("%s", error)
         return 1
@@ -95,11 +98,15 @@ def run(paths: Sequence[str]) -> int:
         return SIGNALLED + signal.SIGINT
 
 
-async def _control(name: str, sources: Sources, loaded: Loaded, started_at: float) -> int:
-    raise_descriptor_limit()
-    control = Control(sources, loaded, Sockets(inherit()), started_at)
-    log.info("streamlb %s serves %s: %s", streamlb.__version__, name, report.summary(loaded.config))
+async def _control(paths: Sequence[str], sources: Sources, loaded: Loaded, started_at: float) -> int:
+    descriptors.raise_limit()
+    control = Control(paths, sources, loaded, Sockets(inherit()), started_at)
+    log.info("streamlb %s serves %s: %s", streamlb.__version__, ", ".join(paths), report.summary(loaded.config))
     banner.show_notes(loaded)
+    control.steering.show()
+    few = descriptors.remark(control.config, descriptors.limit())
+    if few:
+        log.warning("%s", few)
     return await control.run()
 
 
@@ -116,28 +123,25 @@ def _check_log_files(config: Config) -> None:
         raise StartError("; ".join(reasons))
 
 
-def raise_descriptor_limit() -> None:
-    """Every connection takes descriptors: use all the system lets us have; workers inherit it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 class Control:
     """The running control process. Its states: starting, serving (`Fleet.serving`), stopping (`stopping`).
 
     loaded: what the files say, as far as it was accepted. config: what is served, made of it by `_effective`;
     `version` is its number. loaded_at: when the files were read and accepted for the last time (seconds since 1970).
     reloads, failures: how often they were read again; how often something was not taken over.
-    outcome: of the last change.
+    outcome: of the last change; reading: of the last time the files were read again.
     """
 
-    def __init__(self, sources: Sources, loaded: Loaded, sockets: Sockets, started_at: float) -> None:
+    def __init__(
+        self, paths: Sequence[str], sources: Sources, loaded: Loaded, sockets: Sockets, started_at: float
+    ) -> None:
         """Raises StartError when an address cannot be used."""
         # process
         self._loop = asyncio.get_running_loop()
+        self.paths = paths
         self.sources = sources
         self.sockets = sockets
+        self.telemetry = Telemetry()
         self.fleet = Fleet(
             configuration=self._configuration,
             on_message=self._on_message,
@@ -145,6 +149,7 @@ class Control:
             on_ready=self._on_serving,
             on_failed=lambda: self._end(1),
             on_empty=lambda overdue: self._end(1 if overdue else 0),
+            memory=self.telemetry.new_memory,
         )
         self.prober = Prober(self._on_verdict, self._on_back)
         self.resolving = Resolving(loaded.config, lambda _: self._on_news("a name has other addresses"))
@@ -157,9 +162,15 @@ class Control:
         self.loaded_at = wall_clock()
         self.reloads = self.failures = 0
         self.outcome: Outcome | None = None
+        self.reading: Outcome | None = None
         # configuration
+        self._is_self_signed = False
         self._complete(loaded)
         self.loaded = loaded
+        self.steering = Steering(self)
+        is_successor = sockets.inheritance.predecessor is not None
+        routes = functools.partial(self.telemetry.routes, self)
+        self.admin = Admin(self._office, private_routes=routes, succeeds=is_successor)
         self.config = self._effective(loaded)
         self._encoded = msgspec.msgpack.encode(self.config)
         self.version = 1
@@ -177,6 +188,12 @@ class Control:
         )
         self._watcher = Watcher(self._watched(), lambda: self._on_files(), self._debounce)
 
+    def _office(self) -> Office:
+        """Who serves the callers of the admin sockets; nobody calls before everything else runs."""
+        from streamlb.process.desk import Desk
+
+        return Desk(self, self.steering)
+
     @property
     def configured(self) -> Config:
         """What the files say."""
@@ -188,12 +205,14 @@ class Control:
             self._loop.add_signal_handler(number, self._on_stop, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         self._loop.add_signal_handler(signal.SIGQUIT, self._on_quit)
-        self._loop.add_signal_handler(signal.SIGUSR2, self.begin_upgrade)
+        self._loop.add_signal_handler(signal.SIGUSR2, lambda: spawn(self.replace(), "upgrade"))
         self._loop.add_signal_handler(signal.SIGUSR1, self._on_reopen)
         self._loop.add_signal_handler(signal.SIGCHLD, self._on_child)
         banner.show_entry_points(self.config, self.fleet.slots[0].sockets)
         self.prober.load(self.config)
         try:
+            self.admin.open(self.config.ctl)
+            self.steering.settle(self.configured)
             # Clients wait in the sockets' queues meanwhile, rather than be told that there is no server.
             first = spawn(self.prober.first_verdicts(), "first health checks")
             await asyncio.wait({first, self._ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -205,6 +224,7 @@ class Control:
             self._watcher.start()
             return await self._ended
         finally:
+            self.admin.stop()
             self._watcher.stop()
             self.prober.stop()
             self.resolving.stop()
@@ -248,10 +268,12 @@ class Control:
 
     def _effective(self, loaded: Loaded) -> Config:
         """What is to be served: what the files say and what this process makes of it."""
-        return complete(self.resolving.resolve(loaded.config))
+        config = self.steering.effective(loaded.config, self.resolving.resolve(loaded.config))
+        return complete(config, scraped(config, self.admin.private_path))
 
     def _complete(self, loaded: Loaded) -> None:
-        if add_default_certificate(loaded.config):
+        if add_default_certificate(loaded.config) and not self._is_self_signed:
+            self._is_self_signed = True
             log.warning("there is no default certificate: who asks for a name without one is shown a self-signed one")
 
     async def _take_over(self, reasons: list[str], reads: bool) -> Outcome:
@@ -273,9 +295,12 @@ class Control:
         changes, refused = await self._serve(loaded, reason)
         problems += refused
         if not refused and reads:
+            problems += self.admin.adopt(loaded.config.ctl)
             self._load(loaded, complete=not problems)
         outcome = Outcome(ok=not problems, version=self.version, changes=changes, problems=problems, kept=kept)
         self.failures += not outcome.ok
+        if reads:
+            self.reading = outcome
         self.outcome = outcome
         banner.show_outcome(outcome, reason, before)
         return outcome
@@ -288,6 +313,7 @@ class Control:
             self.loaded = loaded
             self.resolving.load(loaded.config)
             self.renewal.load(loaded.config, loaded.pem)
+            self.steering.settle(loaded.config)
             banner.show_notes(loaded)
         self._watcher.update(self._watched(), self._debounce)
 
@@ -314,12 +340,15 @@ class Control:
             reasons += await self.fleet.configure()
             self.fleet.dismiss(0.0)
             plan.abandon()
+            await self.fleet.release(self.version)
             return [], reasons
         # What the renewal of certificates changes it changes in place: the former configuration is as it was sent.
         changes = diff(msgspec.msgpack.decode(self._encoded, type=Config), config)
         self._encoded = encoded
-        plan.commit()
+        is_less = plan.commit()
         self.fleet.dismiss(sum(self._graces()) + KILL_MARGIN)
+        if is_less:
+            await self.fleet.release(self.version)
         programme_log.adopt(config.log)
         self._traces.adopt(config.tracing)
         return texts(changes), []
@@ -344,6 +373,7 @@ class Control:
     def _on_serving(self) -> None:
         log.info("ready in %d ms", (time.monotonic() - self._started_at) * 1000)
         self.notifier.ready(self._status())
+        spawn(self.admin.serve(), "admin sockets")
         if self.sockets.inheritance.predecessor is not None:
             report_ready(self.sockets.inheritance.predecessor)
 
@@ -406,6 +436,7 @@ class Control:
     def _drain(self, patience: float, *, handed_over: bool = False) -> None:
         """Have the workers finish within so many seconds."""
         self.stopping = True
+        self.steering.release()
         if not handed_over:
             self.notifier.stopping(patience + KILL_MARGIN)
         sockets = self.fleet.slots[0].sockets
@@ -416,16 +447,15 @@ class Control:
 
     # --- upgrade ---------------------------------------------------------------------------------------------------
 
-    def begin_upgrade(self) -> str:
-        """Start a successor, which takes over when it is ready; why that cannot be, else nothing."""
+    async def replace(self) -> tuple[int, str]:
+        """Start a successor and wait until it serves: its process id, or 0 and why it does not."""
+        await self._turns.settled()
         if self.stopping or not self.fleet.serving:
             reason = "streamlb is stopping" if self.stopping else "streamlb is not ready yet"
             log.error("upgrade: %s", reason)
-            return reason
-        if self._turns.is_busy:
-            self._loop.call_later(TURN_PAUSE, self.begin_upgrade)
-            return ""
-        return self.upgrade.begin()
+            return 0, reason
+        reason = self.upgrade.begin() or await self.upgrade.outcome()
+        return (0, reason) if reason else (self.upgrade.pid, "")
 
     def _on_not_succeeded(self) -> None:
         if self._put_off and not self.stopping:
@@ -436,7 +466,12 @@ class Control:
         _, grace = self._graces()
         log.info("upgrade: the successor (pid %d) serves; work in flight here has %g s", pid, grace)
         self.notifier.succeeded_by(pid)
-        self._drain(grace, handed_over=True)
+        # Not at once: whoever has asked for this is answered first.
+        self._loop.call_later(HANDOVER_PAUSE, self._hand_over, grace)
+
+    def _hand_over(self, grace: float) -> None:
+        if not self.stopping:
+            self._drain(grace, handed_over=True)
 
     def _on_child(self) -> None:
         self.upgrade.on_child()

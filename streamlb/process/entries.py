@@ -13,12 +13,13 @@ import socket
 from typing import TYPE_CHECKING
 
 from streamlb.net.tasks import spawn
-from streamlb.process.serving import identity, serve
+from streamlb.process.serving import identity, serve, settle
 
 if TYPE_CHECKING:
+    from streamlb.observe.books import Books
     from streamlb.process.channel import Drain
     from streamlb.process.serving import Serving
-    from streamlb.runtime.snapshot import World
+    from streamlb.runtime.snapshot import Runtime, World
 
 
 class Entries:
@@ -28,7 +29,8 @@ class Entries:
         # process
         self.open: dict[str, Serving] = {}
         self._offered: dict[str, socket.socket] = {}
-        self._leaving: set[asyncio.Task[int]] = set()
+        self._gone: list[Serving] = []
+        self._leaving: dict[asyncio.Task[int], str] = {}
 
     def offer(self, name: str, sock: socket.socket) -> None:
         """The socket of this entry point from the next `change` on."""
@@ -36,32 +38,60 @@ class Entries:
             self._offered[name].close()
         self._offered[name] = sock
 
-    async def change(self, world: World) -> None:
-        """Serve what the world has now on the sockets that were offered."""
+    def keep(self, former: Runtime, runtime: Runtime) -> None:
+        """Let those who are still at an entry point that is gone find what they found before."""
+        for name in [*self.open, *[each.name for each in self._gone], *self._leaving.values()]:
+            if name not in runtime.entry_points and name in former.entry_points:
+                runtime.entry_points[name] = former.entry_points[name]
+
+    async def change(self, world: World, books: Books) -> None:
+        """Serve what the world has now on the sockets that were offered; then `release` what it does not have."""
+        await self.release()
         offered, self._offered = self._offered, {}
         taken = {identity(sock) for sock in offered.values()}
-        tables = world.runtime.entry_points
-        gone = [each for name, each in self.open.items() if name not in tables or self._has_moved(name, offered)]
+        wanted = world.runtime.config.entry_points
+        gone = [each for name, each in self.open.items() if name not in wanted or self._has_moved(name, offered)]
         for serving in gone:
             del self.open[serving.name]
-            # Two entry points cannot share a UDP socket: each would get datagrams of the other's clients.
-            self._let_go(serving, at_once=serving.is_udp and serving.identity in taken)
-        for name, table in tables.items():
-            sock = offered.pop(name, None)
-            present = self.open.get(name)
-            if present is None:
-                if sock is not None:
-                    self.open[name] = await serve(world, name, sock)
+            if serving.identity not in taken:
                 continue
-            if sock is not None:
-                sock.close()
-            if not present.suits(table):
-                # Who has come in stays with what he found; who comes from now on finds the new.
-                again = socket.socket(fileno=os.dup(present.sock.fileno()))
-                self.open[name] = await serve(world, name, again, present.live)
-                present.stop()
+            # The socket goes on under another name. Two entry points cannot share one of UDP: each would get datagrams
+            # of the other's clients.
+            if serving.is_udp:
+                await serving.finish(0.0)
+            serving.stop()
+        for name in wanted:
+            await self._serve(world, books, name, offered.pop(name, None))
         for sock in offered.values():
             sock.close()
+        self._gone += gone
+
+    async def release(self) -> None:
+        """Accept no more on the sockets that the present configuration does not need. Until nobody else has them open,
+        clients still come there, and would find nobody."""
+        gone, self._gone = self._gone, []
+        if gone:
+            # Who has come in time is let in.
+            await settle()
+        for serving in gone:
+            serving.stop()
+            task = spawn(serving.finish(serving.grace), f"end of {serving.name}")
+            self._leaving[task] = serving.name
+            task.add_done_callback(self._leaving.pop)
+
+    async def _serve(self, world: World, books: Books, name: str, sock: socket.socket | None) -> None:
+        present = self.open.get(name)
+        if present is None:
+            if sock is not None:
+                self.open[name] = await serve(world, name, sock, books=books)
+            return
+        if sock is not None:
+            sock.close()
+        if not present.suits(world.runtime.entry_points[name]):
+            # Who has come in stays with what he found; who comes from now on finds the new.
+            again = socket.socket(fileno=os.dup(present.sock.fileno()))
+            self.open[name] = await serve(world, name, again, present.live, books)
+            present.stop()
 
     def leave_down(self) -> None:
         """A server has gone down: take away from it what can be taken away."""
@@ -70,6 +100,7 @@ class Entries:
 
     async def drain(self, told: Drain, *, free_port: bool = False) -> int:
         """End all entry points in good order; how many conversations were cut off."""
+        await self.release()
         drains = [
             spawn(
                 each.drain(free_port=free_port, at_once=told.handed_over, shared=each.name in told.shared),
@@ -81,9 +112,3 @@ class Entries:
 
     def _has_moved(self, name: str, offered: dict[str, socket.socket]) -> bool:
         return name in offered and identity(offered[name]) != self.open[name].identity
-
-    def _let_go(self, serving: Serving, *, at_once: bool) -> None:
-        """An entry point is no more: it accepts nothing, and what is in flight has its grace time."""
-        task = spawn(serving.finish(0.0 if at_once else serving.grace), f"end of {serving.name}")
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from streamlb.process.channel import Ask, Failed, Ready, Told
+from streamlb.process.channel import Ask, Failed, Ready, Release, Told
 from streamlb.process.slot import Slot, describe_exit
 
 if TYPE_CHECKING:
@@ -26,6 +26,16 @@ ANSWER_TIMEOUT = 1.0
 """Seconds a worker gets to answer a question; one that is busier than that is left out."""
 CONFIGURE_TIMEOUT = 30.0
 """Seconds a worker gets to take over a configuration."""
+
+
+class _Word(NamedTuple):
+    """What a worker says to a configuration: why it cannot serve it, if so. is_last: it has ended."""
+
+    reason: str = ""
+    is_last: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.reason)
 
 
 class Fleet:
@@ -46,7 +56,9 @@ class Fleet:
         on_ready: Callable[[], None],
         on_failed: Callable[[], None],
         on_empty: Callable[[bool], None],
+        memory: Callable[[int], int] = lambda _: -1,
     ) -> None:
+        """memory: for a new worker of that number to count in, as a descriptor."""
         # process
         self._loop = asyncio.get_running_loop()
         self.slots: list[Slot] = []
@@ -57,11 +69,12 @@ class Fleet:
         self._on_ready = on_ready
         self._on_failed = on_failed
         self._on_empty = on_empty
+        self._memory = memory
         self._numbers = itertools.count(1)
         self._questions: dict[tuple[Slot, int], asyncio.Future[bytes | None]] = {}
-        self._awaited: dict[tuple[Slot, int], asyncio.Future[str]] = {}
+        self._awaited: dict[tuple[Slot, int], asyncio.Future[_Word]] = {}
         self._leaving: list[Slot] = []
-        self._held: list[Slot] | None = None
+        self._held: dict[Slot, float] | None = None
         self._started = False
         self._serving = False
         self._draining = False
@@ -77,7 +90,7 @@ class Fleet:
         self.size = len(sockets)
         for number, each in enumerate(sockets):
             if number == len(self.slots):
-                self.slots.append(Slot(number, each))
+                self.slots.append(Slot(number, each, self._memory(number)))
             self.slots[number].sockets = each
 
     def start(self) -> None:
@@ -93,35 +106,57 @@ class Fleet:
     async def configure(self) -> list[str]:
         """Have every worker take over the configuration of now, new ones included; why some could not.
 
-        Who ends over it is replaced when this is over, with what is the configuration then.
+        One that dies meanwhile may have done so for another reason: its successor is asked, too. Others that end are
+        replaced when this is over, with what is the configuration then.
         """
-        waits = []
-        self._held = []
+        # One that died before is started with the configuration of that moment.
+        slots = [slot for slot in self.slots[: self.size] if self._started and (slot.pid or not slot.starts)]
+        self._held = {}
         try:
-            for slot in self.slots[: self.size] if self._started else ():
-                # One that has died is started with the configuration of that moment.
-                if slot.pid or not slot.was_started:
-                    configure = self._configuration(slot)
-                    wait = self._awaited[slot, configure.version] = self._loop.create_future()
-                    waits.append((slot, configure.version, wait))
-                    if slot.pid:
-                        slot.configure(configure)
-                    else:
-                        self._launch(slot)
-            if waits:
-                await asyncio.wait([wait for _, _, wait in waits], timeout=CONFIGURE_TIMEOUT)
+            words = await self._have_configured(slots)
+            again = [slot for slot in self._held if slot in words and words[slot].is_last]
+            for slot in again:
+                del self._held[slot]
+            words |= await self._have_configured(again)
         finally:
             held, self._held = self._held, None
-            for slot in held:
+            for slot, delay in held.items():
                 # Not before the caller has decided what is to be served.
-                self._loop.call_soon(self._start, slot)
-        reasons = []
-        for slot, version, wait in waits:
+                self._loop.call_later(delay, self._start, slot)
+        many = len(self.slots) > 1
+        return [f"worker {slot.number}: {word.reason}" if many else word.reason for slot, word in words.items() if word]
+
+    async def _have_configured(self, slots: list[Slot]) -> dict[Slot, _Word]:
+        """What each of these says to the configuration of now; those that do not run are started with it."""
+        waits = {}
+        for slot in slots:
+            configure = self._configuration(slot)
+            wait = self._awaited[slot, configure.version] = self._loop.create_future()
+            waits[slot, configure.version] = wait
+            if slot.pid:
+                slot.configure(configure)
+            else:
+                self._launch(slot)
+        if waits:
+            await asyncio.wait(waits.values(), timeout=CONFIGURE_TIMEOUT)
+        words = {}
+        for (slot, version), wait in waits.items():
             self._awaited.pop((slot, version), None)
-            reason = wait.result() if wait.done() else f"no answer within {CONFIGURE_TIMEOUT:g} s"
-            if reason:
-                reasons.append(f"worker {slot.number}: {reason}" if len(self.slots) > 1 else reason)
-        return reasons
+            words[slot] = wait.result() if wait.done() else _Word(f"no answer within {CONFIGURE_TIMEOUT:g} s")
+        return words
+
+    async def release(self, version: int) -> None:
+        """Have every worker let go of the sockets it does not need any more, once nobody else has them open."""
+        waits = {}
+        for slot in self.slots:
+            if slot.pid:
+                waits[slot, version] = self._loop.create_future()
+                slot.tell(Release(version))
+        self._awaited |= waits
+        if waits:
+            await asyncio.wait(waits.values(), timeout=ANSWER_TIMEOUT)
+        for key in waits:
+            self._awaited.pop(key, None)
 
     def dismiss(self, patience: float) -> None:
         """Have the workers that are too many finish; who is still there after `patience` seconds is killed."""
@@ -152,7 +187,7 @@ class Fleet:
 
     def _start(self, slot: Slot) -> None:
         if self._held is not None:
-            self._held.append(slot)
+            self._held[slot] = 0.0
         elif not self._draining and slot in self.slots and not slot.pid:
             self._launch(slot)
 
@@ -168,7 +203,7 @@ class Fleet:
 
     def _on_word(self, slot: Slot, message: Message) -> None:
         if isinstance(message, Ready):
-            self._take_over(slot, message.version, "")
+            self._take_over(slot, message.version, _Word())
             if slot.ready:
                 return
             slot.ready = True
@@ -178,7 +213,7 @@ class Fleet:
                 self._on_ready()
         elif isinstance(message, Failed):
             log.error("worker %d cannot serve the configuration: %s", slot.number, message.reason)
-            self._take_over(slot, message.version, message.reason)
+            self._take_over(slot, message.version, _Word(message.reason))
         elif isinstance(message, Told):
             question = self._questions.pop((slot, message.number), None)
             if question is not None and not question.done():
@@ -186,10 +221,10 @@ class Fleet:
         else:
             self._on_message(slot, message)
 
-    def _take_over(self, slot: Slot, version: int, reason: str) -> None:
+    def _take_over(self, slot: Slot, version: int, word: _Word) -> None:
         wait = self._awaited.pop((slot, version), None)
         if wait is not None and not wait.done():
-            wait.set_result(reason)
+            wait.set_result(word)
 
     def on_child(self) -> None:
         """SIGCHLD: some worker has ended, or several."""
@@ -220,7 +255,7 @@ class Fleet:
         """Nothing is to be heard from this worker any more."""
         for (asked, _), wait in [*self._awaited.items()]:
             if asked is slot and not wait.done():
-                wait.set_result(reason)
+                wait.set_result(_Word(reason, is_last=True))
         for (asked, _), question in [*self._questions.items()]:
             if asked is slot and not question.done():
                 question.set_result(None)
@@ -229,7 +264,10 @@ class Fleet:
         delay = slot.restarts.died(self._loop.time())
         if slot.restarts.is_loop:
             log.error("worker %d died %d times in a row; next try in %g s", slot.number, slot.restarts.deaths, delay)
-        self._loop.call_later(delay, self._start, slot)
+        if self._held is not None:
+            self._held[slot] = delay
+        else:
+            self._loop.call_later(delay, self._start, slot)
 
     # --- the end -------------------------------------------------------------------------------------------------
 

@@ -53,6 +53,11 @@ class Turns:
         """Whether something is being taken over, or waits to be."""
         return self._task is not None
 
+    async def settled(self) -> None:
+        """Wait until nothing is being taken over."""
+        while self._task is not None:
+            await asyncio.wait({self._task})
+
     async def ask(self, reason: str, *, reads: bool = False) -> Outcome:
         """Have everything taken over that has changed up to now; what became of it."""
         if self._next is None:

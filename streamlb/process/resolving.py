@@ -17,7 +17,7 @@ from streamlb.config.resolution import names_of, resolved
 from streamlb.net.tasks import spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from streamlb.config.model import Config
 
@@ -88,10 +88,18 @@ class Resolving:
         """A configuration with a server for each address that is known now."""
         return resolved(config, self.known) if self.known else config
 
+    @property
+    def names(self) -> list[str]:
+        """What is looked up."""
+        return [*self._names]
+
+    async def refresh(self, names: Sequence[str]) -> bool:
+        """Look names up now; whether any has other addresses than before."""
+        return any(await asyncio.gather(*[self._refresh(name) for name in names]))
+
     async def _run(self) -> None:
         while True:
-            news = await asyncio.gather(*[self._refresh(name) for name in self._names])
-            if any(news):
+            if await self.refresh(self._names):
                 self._on_change(resolved(self._config, self.known))
             await asyncio.sleep(self._interval)
 

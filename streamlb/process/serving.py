@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from streamlb.net.address import BACKLOG
+from streamlb.process.descriptors import are_few
 from streamlb.proxy.door import Door
 from streamlb.proxy.http import HttpEntry
 from streamlb.proxy.live import Live
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from streamlb.observe.books import Books
     from streamlb.runtime.snapshot import EntryPointTable, World
 
 SETTLING_TURNS = 5
@@ -76,7 +78,7 @@ class Serving:
             self.stop_reading()
         else:
             # What has come so far still gets in.
-            await _settle()
+            await settle()
         return await self.finish(0.0 if free_port and self.is_udp else self.grace)
 
     async def finish(self, grace: float) -> int:
@@ -84,7 +86,7 @@ class Serving:
         self.stop()
         if not self.is_udp:
             # Who was accepted last is on the way to being live.
-            await _settle()
+            await settle()
         self.live.drain()
         await self.live.wait_empty(grace)
         cut = len(self.live)
@@ -93,7 +95,8 @@ class Serving:
         return cut
 
 
-async def _settle() -> None:
+async def settle() -> None:
+    """Let those in who have come already."""
     for _ in range(SETTLING_TURNS):
         await asyncio.sleep(0)
 
@@ -101,7 +104,11 @@ async def _settle() -> None:
 def needs_door(table: EntryPointTable) -> bool:
     """Whether connections must be looked at before HTTP gets them."""
     options = table.options
-    return bool(table.tcp or table.speaks_tls or options.proxy_protocol or options.transport.max_connections)
+    if table.tcp or table.speaks_tls or options.proxy_protocol or options.transport.max_connections:
+        return True
+    # uvloop closes the connections of who waits when there are no descriptors left; our own acceptor, which costs more,
+    # lets them wait.
+    return are_few()
 
 
 def identity(sock: socket.socket) -> int:
@@ -109,23 +116,25 @@ def identity(sock: socket.socket) -> int:
     return os.fstat(sock.fileno()).st_ino
 
 
-async def serve(world: World, name: str, sock: socket.socket, live: Live | None = None) -> Serving:
+async def serve(
+    world: World, name: str, sock: socket.socket, live: Live | None = None, books: Books | None = None
+) -> Serving:
     """Open the entry point `name` on `sock`, which it owns from now on.
 
-    live: what its predecessor on this socket has in flight, which counts as its own.
+    live: what its predecessor on this socket has in flight, which counts as its own. books: where all is written down.
     """
     loop = asyncio.get_running_loop()
     table = world.runtime.entry_points[name]
     live = Live() if live is None else live
     live.on_left = None
     if table.options.kind == "udp":
-        entry = UdpEntry(world, name, loop, live, sock)
+        entry = UdpEntry(world, name, loop, live, sock, books)
         # Answers leave through the same socket, so it stays until the last flow has ended.
         serving = Serving(table, live, sock)
         serving.leave_down = entry.leave_down
         serving.stop_reading = entry.stop_reading
         return serving
     if needs_door(table):
-        return Serving(table, live, sock, Door(world, name, loop, live, sock).stop)
-    server = await loop.create_server(HttpEntry(world, name, loop, live), sock=sock, backlog=BACKLOG)
+        return Serving(table, live, sock, Door(world, name, loop, live, sock, books).stop)
+    server = await loop.create_server(HttpEntry(world, name, loop, live, books), sock=sock, backlog=BACKLOG)
     return Serving(table, live, sock, server.close)

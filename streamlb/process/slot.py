@@ -12,12 +12,15 @@ import signal
 import site
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlb
-from streamlb.process.channel import Channel, Configure, Drain, Listen
+from streamlb.observe.cells import Cells
+from streamlb.process.channel import Channel, Configure, Drain, Listen, Memory
 from streamlb.process.lifeline import PULSE, Lifeline
+from streamlb.process.renewal import wall_clock
 from streamlb.process.restart import Restarts
 
 if TYPE_CHECKING:
@@ -42,15 +45,18 @@ class Slot:
     """One worker's place. `pid` is 0 while nobody serves it; `ready`: its worker serves the configuration.
 
     sockets: what its worker is to listen on, by entry point; they belong to `Sockets`.
-    was_started: whether there was ever a worker.
+    starts: how many workers it has had. started_at: when the last one was started, in seconds since 1970.
+    memory: the descriptor of what its workers count in, -1 for none.
     """
 
-    def __init__(self, number: int, sockets: dict[str, socket.socket]) -> None:
+    def __init__(self, number: int, sockets: dict[str, socket.socket], memory: int = -1) -> None:
         # process
         self.number = number
         self.sockets = sockets
         self.restarts = Restarts()
-        self.was_started = False
+        self.starts = 0
+        self.started_at = 0.0
+        self._memory = memory
         # worker
         self.ready = False
         self._given: dict[str, socket.socket] = {}
@@ -66,11 +72,12 @@ class Slot:
         self, loop: asyncio.AbstractEventLoop, configure: Configure, on_message: Callable[[Slot, Message], None]
     ) -> None:
         """Start a worker on the sockets. Raises OSError when there is no process to be had."""
-        self.was_started = True
+        self.starts += 1
+        self.started_at = datetime.now(UTC).timestamp()
         channel, theirs = Channel.pair()
         self.restarts.started(loop.time())
         try:
-            lifeline = self._renew_lifeline()
+            lifeline = self.lifeline = Lifeline()
             given = [theirs.fileno(), lifeline.stack]
             command = [sys.executable, "-P", "-m", "streamlb.process.worker", *map(str, given)]
             # A process group of its own: what a terminal sends to the group (Ctrl-C) is for the control process alone.
@@ -79,6 +86,7 @@ class Slot:
             )
         except OSError:
             channel.close()
+            self._drop_lifeline()
             raise
         finally:
             theirs.close()
@@ -86,6 +94,8 @@ class Slot:
         # The end of the channel tells nothing new: the end of the process does (`take_exit`).
         channel.start(loop, lambda message, _descriptors: on_message(self, message), lambda: None)
         self._given = {}
+        if self._memory >= 0:
+            self.tell(Memory(wall_clock()), [self._memory])
         self.tell(Listen(PULSE), [lifeline.door.fileno()])
         self.configure(configure)
 
@@ -97,11 +107,10 @@ class Slot:
         self._given = dict(self.sockets)
         self.tell(configure)
 
-    def _renew_lifeline(self) -> Lifeline:
+    def _drop_lifeline(self) -> None:
         if self.lifeline is not None:
             self.lifeline.close()
-        self.lifeline = Lifeline()
-        return self.lifeline
+            self.lifeline = None
 
     def tell(self, message: Message, descriptors: list[int] | None = None) -> None:
         """Send a message to the worker, if there is one."""
@@ -132,9 +141,10 @@ class Slot:
             assert self._channel is not None
             self._channel.close()
             self._channel = None
-            if self.lifeline is not None:
-                self.lifeline.close()
-                self.lifeline = None
+            self._drop_lifeline()
+            if self._memory >= 0:
+                # What it had open is closed, by the kernel.
+                Cells(self._memory).settle()
         return code
 
 

@@ -81,12 +81,13 @@ class Plan:
         for slot, sock in zip(self.slots, group, strict=False):
             slot[name] = sock
 
-    def commit(self) -> None:
-        """These are the sockets from now on; those that are not among them are closed."""
+    def commit(self) -> bool:
+        """These are the sockets from now on; those that are not among them are closed. Whether there were any."""
         used = {id(sock) for group in self._groups.values() for sock in group}
-        for group in self._sockets.groups.values():
-            _close(sock for sock in group if id(sock) not in used)
+        gone = [sock for group in self._sockets.groups.values() for sock in group if id(sock) not in used]
+        _close(gone)
         self._sockets.groups = self._groups
+        return bool(gone)
 
     def abandon(self) -> None:
         """All stays as it was."""

@@ -54,6 +54,7 @@ class Upgrade:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._outcome: asyncio.Future[str] = self._loop.create_future()
         self.is_over = False
 
     @property
@@ -87,8 +88,18 @@ class Upgrade:
         self._channel = ours
         self._loop.add_reader(ours.fileno(), self._on_word)
         self._timer = self._loop.call_later(READY_TIMEOUT, self._on_late)
+        self._outcome = self._loop.create_future()
         log.info("upgrade: started a successor (pid %d) on %d sockets", self._process.pid, len(passed))
         return ""
+
+    @property
+    def pid(self) -> int:
+        """Of the successor; 0 while there is none."""
+        return 0 if self._process is None else self._process.pid
+
+    async def outcome(self) -> str:
+        """What becomes of the upgrade that has begun: nothing when the successor serves, else why it does not."""
+        return await asyncio.shield(self._outcome)
 
     def _passed(self) -> tuple[list[Passed], list[int]]:
         is_held = self._sockets.inheritance.is_held
@@ -112,6 +123,7 @@ class Upgrade:
         if word == READY and self._process is not None:
             self.is_over = True
             self._close()
+            self._outcome.set_result("")
             self._on_ready(self._process.pid)
         else:
             # It has closed its side: it is ending, or will not tell.
@@ -135,6 +147,7 @@ class Upgrade:
     def _fail(self, reason: str) -> None:
         self._close()
         self._process = None
+        self._outcome.set_result(reason)
         log.error("upgrade: %s; this process goes on", reason)
         self._on_failed()
 

@@ -137,9 +137,10 @@ class Watcher:
 
     def _on_over(self) -> None:
         self._due = self._since = None
-        self._last, self._last_date = time.monotonic(), wall_clock()
+        self._last_date = wall_clock()
         self._stamps = {path: stamp(path) for path in self._stamps}
         self._follow()
+        self._last = time.monotonic()
         self._on_change()
 
     # --- being told ----------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ What must not: pydantic, click, yaml, or anything else that makes a start slow; 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import random
@@ -17,10 +16,14 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from streamlb.balance.tree import Balancer
 from streamlb.health.verdicts import Verdicts
 from streamlb.observe import log as programme_log
 from streamlb.observe.access import AccessLog
+from streamlb.observe.books import Books
+from streamlb.observe.cells import VERSION, Cells
 from streamlb.observe.throttle import Throttle, often
+from streamlb.process.answers import Answers
 from streamlb.process.channel import (
     Ask,
     Channel,
@@ -31,7 +34,9 @@ from streamlb.process.channel import (
     Failed,
     Health,
     Listen,
+    Memory,
     Ready,
+    Release,
     Reopen,
     Told,
     Traced,
@@ -39,9 +44,10 @@ from streamlb.process.channel import (
 from streamlb.process.entries import Entries
 from streamlb.process.lifeline import PULSE
 from streamlb.process.pulse import Pulse
+from streamlb.process.tidying import Tidying, dismantled, sliced
 from streamlb.proxy import tcp_dialling
 from streamlb.proxy.pool import prepare, retire
-from streamlb.runtime.build import build
+from streamlb.runtime.build import build_in_steps
 from streamlb.runtime.registry import Registry
 from streamlb.runtime.snapshot import World
 
@@ -53,8 +59,6 @@ log = logging.getLogger(__name__)
 
 LOG_INTERVAL = 10.0
 """Seconds between two log lines about the same bug."""
-COLLECT_AFTER = 10_000
-"""Objects that came to stay before the collector looks for circles among them."""
 LAST_WORD_TIMEOUT = 0.5
 """Seconds the last word gets to reach a control process that is busy."""
 
@@ -71,11 +75,16 @@ class Worker:
         self._channel = channel
         self._inbox: asyncio.Queue[Message | None] = asyncio.Queue()
         self._registry = Registry()
+        self._tidying = Tidying()
         self._access = AccessLog(loop, lambda spans, lost: channel.send(Traced(spans, lost)))
         self._verdicts = Verdicts(loop, lambda server: channel.send(Ejected(server)), self._on_server_down)
         self._world: World | None = None
         self._entries = Entries()
+        self._answers = Answers(
+            channel.send, lambda: self._world, self._registry, self._verdicts, lambda: [*self._entries.open.values()]
+        )
         self._pulse = Pulse(loop, stack)
+        self._books: Books | None = None
         self._throttle = Throttle(LOG_INTERVAL)
 
     async def run(self) -> int:
@@ -92,6 +101,9 @@ class Worker:
             if isinstance(message, Configure):
                 if not await self._configure(message):
                     return 1
+            elif isinstance(message, Release):
+                await self._entries.release()
+                self._channel.send(Ready(message.version))
             elif isinstance(message, Drain):
                 await self._drain(message)
                 return 0
@@ -108,41 +120,47 @@ class Worker:
                 self._pulse.open(sock)
             else:
                 self._entries.offer(message.entry_point, sock)
+        elif isinstance(message, Memory):
+            [descriptor] = descriptors
+            self._books = Books(Cells(descriptor), self._access)
+            self._books.cells.begin(message.now)
+            self._pulse.count_in(self._books.cells)
+            os.close(descriptor)
         elif isinstance(message, Health):
             # At once, whatever the inbox waits for: the next pick must know.
             self._verdicts.apply(message.server, message.up)
         elif isinstance(message, Reopen):
             programme_log.reopen()
             self._access.reopen()
+        elif isinstance(message, Ask) and message.what == "pulse":
+            self._channel.send(Told(message.number, self._pulse.tell()))
         elif isinstance(message, Ask):
-            self._channel.send(Told(message.number, self._tell(message.what, message.limit)))
+            self._answers.on_ask(message)
         else:
             if isinstance(message, Configure):
                 self._verdicts.begin(message.down)
             self._inbox.put_nowait(message)
-
-    def _tell(self, what: str, limit: int) -> bytes | None:
-        """The answer to a question of the control process; None to one that makes no sense here."""
-        if what == "pulse":
-            return self._pulse.tell()
-        return None
 
     # --- serving -------------------------------------------------------------------------------------------------
 
     async def _configure(self, told: Configure) -> bool:
         """Build the world, open the entry points, say so; whether there is anything to go on with."""
         try:
-            runtime = self._build(told)
+            runtime = await self._build(told)
         except Exception as error:
             self._fail(told, error)
+            self._tidying.after_change()
             # Nothing has changed: what was served before still is.
             return self._world is not None
         programme_log.adopt(told.config.log, worker=told.worker if told.workers > 1 else None)
+        former: Runtime | None = None
         try:
             self._verdicts.adopt(runtime)
             if self._world is None:
                 self._world = World(runtime)
             else:
+                former = self._world.runtime
+                self._entries.keep(former, runtime)
                 self._world.runtime = runtime
                 retire(self._registry.retired)
                 for queue in self._registry.stirred:
@@ -150,23 +168,27 @@ class Worker:
                 if self._registry.parked:
                     self._on_server_down()
             self._access.adopt(told.config)
-            await self._entries.change(self._world)
+            books = self._books = self._books or Books(access=self._access)
+            books.adopt(told.config)
+            books.cells.values[VERSION] = float(told.version)
+            await self._entries.change(self._world, books)
         except Exception as error:
             self._fail(told, error)
             self._channel.finish(LAST_WORD_TIMEOUT)
             return False
-        # What lives as long as the process need not be looked at by the collector again and again, and what a
-        # connection leaves behind is freed at once: there is little to look for.
-        gc.set_threshold(COLLECT_AFTER)
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
         self._channel.send(Ready(told.version))
+        if former is not None:
+            await sliced(dismantled(former), self._loop)
+            del former
+        self._tidying.after_change()
         return True
 
-    def _build(self, told: Configure) -> Runtime:
+    async def _build(self, told: Configure) -> Runtime:
+        """The world of a configuration, made in slices, between which clients are served."""
         prepare(told.config)
-        runtime = build(
+        self._tidying.before_change()
+        turns = self._verdicts.turns
+        steps = build_in_steps(
             told.config,
             self._registry,
             worker=told.worker,
@@ -174,6 +196,12 @@ class Worker:
             version=told.version,
             random=random.random,
         )
+        runtime = await sliced(steps, self._loop)
+        if self._verdicts.turns != turns:
+            # Some server went up or down in between, and only the former world was told.
+            for node in runtime.services.values():
+                if isinstance(node, Balancer):
+                    node.refresh()
         tcp_dialling.prepare(runtime)
         return runtime
 

@@ -16,6 +16,8 @@ from streamlb.net.listener import Acceptor
 from streamlb.net.poller import poller_of
 from streamlb.net.secure_transport import SecureTransport
 from streamlb.net.tasks import spawn
+from streamlb.observe.books import Books
+from streamlb.observe.records import REFUSED, TcpRecord
 from streamlb.observe.throttle import Throttle
 from streamlb.proxy.arrival import Arrival
 from streamlb.proxy.clock import NEVER, Clock
@@ -52,7 +54,13 @@ class Door:
     """
 
     def __init__(
-        self, world: World, name: str, loop: asyncio.AbstractEventLoop, live: Live, sock: socket.socket
+        self,
+        world: World,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+        live: Live,
+        sock: socket.socket,
+        books: Books | None = None,
     ) -> None:
         # process
         self._world = world
@@ -70,9 +78,10 @@ class Door:
         self._newcomers: dict[Newcomer, None] = {}
         self._adopting = 0
         self.contexts = Contexts(world, name, loop)
-        self._http = HttpEntry(world, name, loop, live)
-        self._https = HttpEntry(world, name, loop, live, is_secure=True)
-        self._tcp = TcpEntry(world, name, loop, live)
+        books = books or Books()
+        self._http = HttpEntry(world, name, loop, live, books)
+        self._https = HttpEntry(world, name, loop, live, books, is_secure=True)
+        self._tcp = TcpEntry(world, name, loop, live, books)
         self._acceptor = Acceptor(loop, sock, self._accept, self._has_room if limit else None)
         self.stop = self._acceptor.stop
         if limit:
@@ -116,9 +125,14 @@ class Door:
         self.clock.forget(newcomer)
         self.live.discard(newcomer)
 
-    def refused(self, arrival: Arrival, reason: str) -> None:
-        """A connection is turned away for what it said."""
+    def refused(self, arrival: Arrival, reason: str, word: str = "tls") -> None:
+        """A connection is turned away for what it said. word: what such reasons are called among the counters."""
         log.debug("%s: turned away %s: %s", self.name, arrival.client, reason)
+        ledger = self._tcp.ledger
+        ledger.dropped(word)
+        if ledger.access.on:
+            client, port = arrival.source
+            ledger.access.tcp(TcpRecord(self.name, str(client), port, end=REFUSED, reason=reason))
 
     # --- whose it is ------------------------------------------------------------------------------------------
 
@@ -135,7 +149,9 @@ class Door:
 
     def take_tcp(self, sock: Stream, route: Route, arrival: Arrival) -> None:
         """A connection over TLS is a TCP router's; `sock` is the socket, or what has ended TLS over it."""
-        self._tcp.serve(sock, route, arrival.source, arrival.destination, is_postgres=arrival.is_postgres)
+        self._tcp.serve(
+            sock, route, arrival.source, arrival.destination, is_postgres=arrival.is_postgres, server_name=arrival.host
+        )
 
     def take_https(self, secure: SecureSocket, arrival: Arrival, options: str) -> None:
         """TLS has ended here, held to these options; what is inside is HTTP. The poller watches it already."""

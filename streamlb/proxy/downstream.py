@@ -16,11 +16,13 @@ from streamlb.errors import DownstreamError
 from streamlb.net.address import client_of
 from streamlb.net.outgoing import count_untaken
 from streamlb.net.secure_transport import write_last
+from streamlb.observe import records
 from streamlb.proxy.answers import render_answer
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.forwarder import Forwarder
 from streamlb.proxy.heads import HeadReader
 from streamlb.proxy.introducing import endpoint_of
+from streamlb.proxy.ledger import tls_facts
 from streamlb.proxy.live import LAST_CALL
 from streamlb.proxy.pump import reset_on_close
 from streamlb.wire.body import Body, BodyError
@@ -108,6 +110,8 @@ class Downstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self._reader = HeadReader(self.entry, self._client_address())
+        if self.entry.is_secure:
+            self._note_tls()
         self.entry.opened(self)
         self._opened_at = self.entry.clock.now
         self.due_at = self.entry.clock.after(self.entry.idle_timeout)
@@ -117,6 +121,20 @@ class Downstream(asyncio.Protocol):
             return self._arrival.text
         peer = self.transport.get_extra_info("peername")
         return client_of(peer[0])[1] if peer else "0.0.0.0"
+
+    def _note_tls(self) -> None:
+        ssl_object = self.transport.get_extra_info("ssl_object")
+        if ssl_object is not None:
+            facts = tls_facts(ssl_object.version(), ssl_object.cipher()[0])
+            self._forwarder.ledger = self.entry.ledger.over_tls(facts)
+
+    @property
+    def source(self) -> tuple[str, int]:
+        """The client's address as text, and its port."""
+        if self._arrival is not None:
+            return self._reader.peer, self._arrival.port
+        peer = self.transport.get_extra_info("peername")
+        return self._reader.peer, peer[1] if peer else 0
 
     @property
     def ends(self) -> Ends:
@@ -233,9 +251,9 @@ class Downstream(asyncio.Protocol):
             pass
         elif len(data) > self.entry.max_head or end > self.entry.max_head:
             longest = min(MAX_REQUEST_LINE, self.entry.max_head)
-            self.refuse(414 if data.find(b"\r\n", 0, longest) < 0 else 431)
+            self.refuse(414 if data.find(b"\r\n", 0, longest) < 0 else 431, records.TOO_LARGE)
         elif find_flaw(data, max(known - 2, 0)) is not None:
-            self.refuse(400)  # Its end might never come: TLS, or another language.
+            self.refuse(400, records.UNREADABLE)  # Its end might never come: TLS, or another language.
         elif not known and self.entry.head_timeout < NEVER:
             self.due_at = self.entry.clock.after(self.entry.head_timeout)
 
@@ -245,7 +263,7 @@ class Downstream(asyncio.Protocol):
             return self._reader.read(data, end)
         except DownstreamError as error:
             self.entry.refused(self.peer, error)
-            self.refuse(error.status)
+            self.refuse(error.status, error.reason)
             return None
 
     def _begin(self, head: RequestHead, rest: bytes) -> None:
@@ -262,8 +280,9 @@ class Downstream(asyncio.Protocol):
         try:
             taken = body.feed(rest)
         except BodyError:
-            self.refuse(400)
+            self.refuse(400, records.UNREADABLE, head)
             return
+        self._forwarder.request_body = body
         self._inbox = rest[taken:]
         if body.done:
             self.body = None
@@ -343,6 +362,7 @@ class Downstream(asyncio.Protocol):
             self.renew()
             self._forwarder.on_request_body(b"", False)
         elif self._forwarder.tunnel is not None:
+            self._forwarder.bytes_up += count
             self._forwarder.tunnel.on_client_data(b"")
 
     def on_bypass_end(self, error: OSError | None) -> None:
@@ -368,8 +388,10 @@ class Downstream(asyncio.Protocol):
         self.due_at = self.entry.clock.after(self.entry.write_timeout)
         self.transport.close()
 
-    def refuse(self, status: int) -> None:
-        """Answer and end: what follows cannot be read with certainty."""
+    def refuse(self, status: int, reason: str = "", head: RequestHead | None = None) -> None:
+        """Answer and end: what follows cannot be read with certainty. reason: of a request that nobody forwarded."""
+        if reason:
+            self._forwarder.ledger.refused(self, status, reason, head)
         self.busy = False
         self._end(render_answer(status, close=True), linger=True)
 
@@ -413,6 +435,8 @@ class Downstream(asyncio.Protocol):
             self.due_at = min(self.due_at, self.entry.clock.after(LAST_CALL))
 
     def abort(self) -> None:
+        if self.entry.live.draining:
+            self._forwarder.reason = records.SHUTDOWN
         self.ending = True
         self.transport.abort()
 
@@ -424,13 +448,14 @@ class Downstream(asyncio.Protocol):
             self._forwarder.on_due()
         elif self.write_blocked:
             if self._count_unread() == self._unread:
+                self._forwarder.reason = records.CLIENT_SLOW
                 self.cut()
             else:
                 self.renew()  # It takes its answer, if slowly.
         elif self.busy:
             self._forwarder.on_due()
         elif self._inbox:
-            self.refuse(408)
+            self.refuse(408, records.CLIENT_SLOW)
         else:
             self._end()
 

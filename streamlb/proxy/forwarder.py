@@ -7,16 +7,20 @@ means (`session/exchange.py`). Behaviour: Traefik's proxying and its status tabl
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
 
 from streamlb.balance.failover import fall_back
 from streamlb.balance.selection import Selection
 from streamlb.errors import Retry, UpstreamError
+from streamlb.observe import records
 from streamlb.proxy.answers import render_answer, render_changed
 from streamlb.proxy.bypass import bypass
 from streamlb.proxy.clock import NEVER
+from streamlb.proxy.heads import head_for
+from streamlb.proxy.http_facts import HttpFacts
 from streamlb.proxy.tunnel import Tunnel
-from streamlb.session.exchange import Answer, Exchange, Loss
+from streamlb.session.exchange import Answer, Loss
 from streamlb.wire.body import LAST_CHUNK, encode_chunk
 from streamlb.wire.http1 import is_asked_for
 from streamlb.wire.message import CHUNKED, UNTIL_CLOSE
@@ -41,7 +45,7 @@ HALF_CLOSED_TIMEOUT: Final = 60.0
 """Seconds between two pieces of an answer, or of a tunnel, once one side has ended: the other may well be gone."""
 
 
-class Forwarder:
+class Forwarder(HttpFacts):
     """Carries one exchange at a time; owner of the `Upstream` it uses.
 
     early: body bytes read before a server connection stood. rechunk: the answer ends with its connection, and the
@@ -55,39 +59,30 @@ class Forwarder:
         "_dialling",
         "_early",
         "_entry",
-        "_exchange",
-        "_head",
         "_limits",
         "_override",
         "_queue",
         "_rechunk",
         "_replay",
         "_sent_at",
-        "_server",
         "_service",
         "_upstream",
-        "_want",
         "_whole",
-        "client",
         "deadline",
         "tunnel",
     )
 
     def __init__(self, entry: HttpEntry, client: Downstream) -> None:
+        super().__init__(entry.ledger, client)
         # connection
         self._entry = entry
-        self.client = client
-        self._exchange = Exchange()
         self.tunnel: Tunnel | None = None
         # exchange
-        self._head = cast("RequestHead", None)
-        self._want = cast("Selection", None)
         self._service = cast("Node", None)
         self._override: Override | None = None
         self._limits = cast("Limits", None)
         self.deadline = self._whole = NEVER
         self._queue: Queue | None = None
-        self._server: Server | None = None
         self._upstream: Upstream | None = None
         self._dialling: Dialling | None = None
         self._early = b""
@@ -100,14 +95,15 @@ class Forwarder:
 
     def start(self, head: RequestHead, data: bytes, done: bool) -> None:
         """A request's head was read, with the first bytes of its body; `done` when they are all."""
-        self._head = head
+        self.began_at = perf_counter()
+        self.head = head
         keep = head.keep_alive and not self.client.last
-        self._exchange.begin(client_keeps=keep, idempotent=head.idempotent, has_body=not done)
+        self.exchange.begin(client_keeps=keep, idempotent=head.idempotent, has_body=not done)
         self._rechunk = False
         self._early = data
-        self._want = want = Selection(head.fields.cookie, b"", head)
+        self.want = want = Selection(head.fields.cookie, b"", head)
         table = self._entry.table
-        route = table.route(head) if table is not None else None
+        self.route = route = table.route(head) if table is not None else None
         if (route is None or route.local is not None or self.client.options) and self._is_answered(route):
             return
         assert route is not None
@@ -121,16 +117,16 @@ class Forwarder:
 
     def _is_answered(self, route: Route | None) -> bool:
         """Answer what needs no server, or has none."""
-        entry, head, options = self._entry, self._head, self.client.options
+        entry, head, options = self._entry, self.head, self.client.options
         if options and entry.misdirects(options, head.host, route):
-            self._answer(421)
+            self._answer(421, records.MISDIRECTED)
         elif route is None and entry.is_for_tls_only:
-            self._answer(400, body=b"this port speaks HTTPS\n")
+            self._answer(400, records.TLS_ONLY, body=b"this port speaks HTTPS\n")
         elif route is None:
-            self._answer(404)
+            self._answer(404, records.NO_ROUTE)
         elif route.local is not None:
             status, location, body = route.local.answer(head, entry.terminating)
-            self._answer(status, location=location, body=body)
+            self._answer(status, records.REDIRECTED if location else records.LOCAL, location=location, body=body)
         else:
             return False
         return True
@@ -139,10 +135,10 @@ class Forwarder:
         """The first server is picked; `data` is what there is of the body."""
         self._limit(server.limits)
         self._reach(server)
-        want = self._want
+        want = self.want
         if want.mirrors and not want.retried:
-            done = self._exchange.request_done
-            self._copies = self._entry.mirrors.copies(want.mirrors, self._head, data, done)
+            done = self.exchange.request_done
+            self._copies = self._entry.mirrors.copies(want.mirrors, self.head, data, done)
 
     def _limit(self, theirs: Limits) -> None:
         """Hold the exchange to what its router, its service and the load balancer say."""
@@ -159,12 +155,12 @@ class Forwarder:
 
     def _wait(self) -> None:
         """Nobody was picked: wait for a place, if that is all there is to wait for."""
-        queue = self._want.queue
+        queue = self.want.queue
         if queue is None:
-            self._answer(503)
-        elif not queue.join(self, self._want.wanted):
+            self._answer(503, records.NO_SERVER)
+        elif not queue.join(self, self.want.wanted):
             self._entry.turned_away(queue.name, "its queue is full")
-            self._answer(503)
+            self._answer(503, records.QUEUE_FULL)
         else:
             self._queue = queue
             self._limit(queue.limits)
@@ -175,10 +171,10 @@ class Forwarder:
     def on_room(self) -> None:
         self._queue = None
         self.deadline, self._whole = self._whole, NEVER
-        self._want.again()
+        self.want.again()
         self.client.renew()
         self._service = self._entry.present(self._service)
-        server = self._service.pick(self._want)
+        server = self._service.pick(self.want)
         if server is None:
             self._wait()
         else:
@@ -193,7 +189,7 @@ class Forwarder:
     # --- the request's way -------------------------------------------------------------------------------------
 
     def on_request_body(self, data: bytes, done: bool) -> None:
-        exchange = self._exchange
+        exchange = self.exchange
         if data and self._upstream is not None and exchange.answer is Answer.WAITING:
             self._upstream.hear_first()
             if not self.client.busy:
@@ -207,7 +203,7 @@ class Forwarder:
                 self._replay = None
             if not done:
                 self._bypass_request()
-            if done and cast("Server", self._server).state.latency is not None:
+            if done and cast("Server", self.server).state.latency is not None:
                 self._sent_at = self._entry.loop.time()
         else:
             self._early += data
@@ -221,21 +217,22 @@ class Forwarder:
 
     def _bypass_request(self) -> None:
         """Splice what is left of a large request, unless somebody else wants it too."""
-        if self._upstream is not None and not self._want.mirrors and self._replay is None:
+        if self._upstream is not None and not self.want.mirrors and self._replay is None:
             bypass(self._entry.loop, self.client, self._upstream)
 
     def on_broken_request(self) -> None:
         """The body's framing is broken; no server may see its end."""
+        self.conclude(400, records.UNREADABLE)
         self.abandon()
-        if self._exchange.answer is Answer.WAITING:
+        if self.exchange.answer is Answer.WAITING:
             self.client.refuse(400)
         else:
             self.client.cut()
 
     def _reach(self, server: Server) -> None:
-        if server is not self._server:
+        if server is not self.server:
             self._leave_server()
-            self._server = server
+            self.server = server
             server.state.active += 1
             server.state.total += 1
         pool = server.pool or self._entry.pool_of(server)
@@ -243,6 +240,7 @@ class Forwarder:
         if upstream is not None:
             self.on_connected(upstream)
         else:
+            self.ledger.dialled(server)
             self._dialling = pool.dial(self)
 
     @property
@@ -253,20 +251,20 @@ class Forwarder:
     def on_connected(self, upstream: Upstream) -> None:
         self._dialling = None
         self._upstream = upstream
-        head, server = self._head, cast("Server", self._server)
+        self.asked_at = perf_counter()
+        head, server = self.head, cast("Server", self.server)
         if server.state.latency is not None:
             self._sent_at = self._entry.loop.time()
-        line = head.line_below(server.prefix) if server.prefix else head.line
-        message = line + self._block(server)
-        if self._want.fallbacks:
-            self._replay = self._entry.replays.begin(self._want.fallbacks, head.fields.framing, self._early)
+        message = head_for(head, server)
+        if self.want.fallbacks:
+            self._replay = self._entry.replays.begin(self.want.fallbacks, head.fields.framing, self._early)
         if self._early:
             message += self._early
             self._early = b""
-            self._exchange.body_sent = True
+            self.exchange.body_sent = True
             self.client.set_upstream_full(False)
         upstream.start(self, head.method, message, unchunk=head.minor == 0)
-        if not self._exchange.request_done:
+        if not self.exchange.request_done:
             self._bypass_request()
         else:
             due_at = self._entry.clock.after(self._limits.first_byte)
@@ -275,22 +273,12 @@ class Forwarder:
             else:
                 self.client.renew()
 
-    def _block(self, server: Server) -> bytes:
-        """The fields to send: the client's Host, unless the service replaces it or there is none to pass."""
-        fields = self._head.fields
-        host = server.host_field
-        if host is None:
-            if fields.host:
-                return fields.upstream_block
-            host = server.pool.authority
-        return b"".join((b"Host: ", host, b"\r\n", fields.framing_line, fields.expectation, fields.upstream_rest))
-
     def patience(self) -> float:
         """Seconds the server may take for what is awaited of it now."""
         limits = self._limits
         tunnel = self.tunnel
         limit = limits.answer if tunnel is None else limits.tunnel
-        if self._exchange.answer is Answer.WAITING:
+        if self.exchange.answer is Answer.WAITING:
             limit = NEVER if self._upstream is None else limits.first_byte
             if limit < NEVER:
                 return limit
@@ -312,20 +300,26 @@ class Forwarder:
 
     def on_dial_failed(self, error: UpstreamError) -> None:
         self._dialling = None
-        server = cast("Server", self._server)
+        server = cast("Server", self.server)
         self._entry.failed(server, error)
-        if error.retry is Retry.ALWAYS and self._exchange.on_dial_failed():
-            self._want.retry(server)
-            other = self._service.pick(self._want)
+        if error.retry is Retry.ALWAYS and self.exchange.on_dial_failed():
+            self.want.retry(server)
+            other = self._service.pick(self.want)
             if other is not None:
+                self._retry(server)
                 self._reach(other)
                 return
-            if self._want.queue is not None:
+            if self.want.queue is not None:
                 self._leave_server()
                 self._wait()
                 return
         if error.retry is not Retry.ALWAYS or not self._fall_back(None):
-            self._answer(error.status)
+            self._answer(error.status, records.UNREACHABLE)
+
+    def _retry(self, server: Server) -> None:
+        """The request is not over with `server`, it is sent again."""
+        self.retries += 1
+        self.ledger.retried(server)
 
     def _fall_back(self, status: int | None, *, spare: bool = False) -> bool:
         """Send the request to a fallback instead of failing with `status` (None: nobody was reached), if there is one.
@@ -334,7 +328,7 @@ class Forwarder:
         """
         replay, self._replay = self._replay, None
         may = status is None or replay is not None
-        found = fall_back(self._want, status) if may and self._want.fallbacks else None
+        found = fall_back(self.want, status) if may and self.want.fallbacks else None
         if found is None:
             if replay is not None:
                 replay.drop()
@@ -348,8 +342,9 @@ class Forwarder:
             else:
                 upstream.close()
         self._service, server = found
-        self._entry.fell_back(self._server, status, server)
-        self._exchange.on_fallback()
+        self.origin_head = None
+        self._entry.fell_back(self.server, status, server)
+        self.exchange.on_fallback()
         self._limit(server.limits)
         self.client.renew()
         self._reach(server)
@@ -358,16 +353,17 @@ class Forwarder:
     # --- the answer --------------------------------------------------------------------------------------------
 
     def on_interim(self, head: ResponseHead) -> None:
-        if self._head.minor == 1:
+        if self.head.minor == 1:
             self.client.transport.write(head.plain)
 
     def on_answer(self, upstream: Upstream, head: ResponseHead, data: bytes, done: bool) -> None:
-        server = self._server
+        server = self.server
         if server is not None and server.watch is not None:
             server.watch.answered(head.status)
-        exchange, client = self._exchange, self.client
-        framing = head.body_framing(self._head.method)
-        latency = cast("Server", self._server).state.latency
+        exchange, client = self.exchange, self.client
+        framing = head.body_framing(self.head.method)
+        self.origin_head = head
+        latency = cast("Server", self.server).state.latency
         if latency is not None:
             latency.add(self._entry.loop.time() - self._sent_at if head.status < 500 else None)
         if self._replay is not None:
@@ -375,13 +371,18 @@ class Forwarder:
             if self._fall_back(head.status, spare=spare):
                 return
         exchange.on_answer(server_keeps=head.keep_alive, until_close=framing == UNTIL_CLOSE)
-        if not done:
+        self.status = head.status
+        if done:
+            self.answer_size = len(data)
+        else:
+            self.answer_body = upstream.body
             client.renew()
         if head.status == 101:
             self._open_tunnel(upstream, head)
             return
-        as_it_is = framing != UNTIL_CLOSE and self._head.minor == 1 and not self._want.cookies
+        as_it_is = framing != UNTIL_CLOSE and self.head.minor == 1 and not self.want.cookies
         if as_it_is and exchange.keeps_client and not self._entry.live.draining:
+            self.sent_head = head.plain
             answer = head.plain + data if data else head.plain
         else:
             answer = self._changed(head, framing, data)
@@ -393,13 +394,14 @@ class Forwarder:
 
     def _changed(self, head: ResponseHead, framing: int, data: bytes) -> bytes:
         """The head with what this exchange adds to it: cookies, another framing, the end of the connection."""
-        exchange, old = self._exchange, self._head.minor == 0
+        exchange, old = self.exchange, self.head.minor == 0
         if framing == UNTIL_CLOSE or (framing == CHUNKED and old):
             self._rechunk = not old
             exchange.client_keeps = exchange.client_keeps and not old
         if self._entry.live.draining or not exchange.request_done:
             exchange.client_keeps = False
-        changed = render_changed(head, framing, self._want.cookies, old=old, keep=exchange.client_keeps)
+        changed = render_changed(head, framing, self.want.cookies, old=old, keep=exchange.client_keeps)
+        self.sent_head = changed
         if data:
             changed += encode_chunk(data) if self._rechunk else data
         return changed
@@ -426,7 +428,7 @@ class Forwarder:
 
     def on_upstream_lost(self, upstream: Upstream, error: UpstreamError | None) -> None:
         self._upstream = None
-        exchange = self._exchange
+        exchange = self.exchange
         if self.tunnel is not None:
             self.tunnel.on_server_lost(error)
             return
@@ -436,33 +438,39 @@ class Forwarder:
             return
         if loss is Loss.RETRY:
             self._replay = None  # Empty: a request whose body has left is not repeated.
+            self._retry(cast("Server", self.server))
             self.client.set_upstream_full(False)
             self._dialling = upstream.pool.dial(self)
             return
         error = error or UpstreamError(502, "connection closed before the answer was complete")
-        self._entry.failed(cast("Server", self._server), error)
+        self._entry.failed(cast("Server", self.server), error)
         if loss is Loss.REFUSE:
             if not self._fall_back(error.status):
-                self._answer(error.status)
+                self._answer(error.status, records.SERVER_LOST)
         else:
+            self.conclude(502, records.SERVER_LOST)
             self._drop_copies()
             self._leave_server()
             self.client.cut()
 
-    def _answer(self, status: int, *, location: bytes = b"", body: bytes = b"") -> None:
-        """A local answer; the client's connection survives it where the request was read to its end."""
-        keep = self._exchange.keeps_client and not self._entry.live.draining
-        cookies = self._want.cookies if status in (502, 504) else None
-        method = self._head.method
+    def _answer(self, status: int, reason: str, *, location: bytes = b"", body: bytes = b"") -> None:
+        """A local answer, and why; the client's connection survives it where the request was read to its end."""
+        keep = self.exchange.keeps_client and not self._entry.live.draining
+        cookies = self.want.cookies if status in (502, 504) else None
+        method = self.head.method
         answer = render_answer(status, method, close=not keep, cookies=cookies, location=location, body=body)
-        self._exchange.client_keeps = keep
+        self.exchange.client_keeps = keep
+        self.status, self.reason, self.sent_head = status, reason, answer
+        self.answer_size = 0 if method == b"HEAD" else len(answer) - answer.index(b"\r\n\r\n") - 4
         self._end(answer)
 
     def _end(self, last: bytes) -> None:
         """Let go of everything this exchange held, and write the last bytes of its answer."""
-        exchange = self._exchange
+        exchange = self.exchange
         exchange.answer = Answer.DONE
         self.deadline = NEVER
+        if self.began_at:
+            self.ledger.over(self)
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             if upstream.held:
@@ -481,17 +489,23 @@ class Forwarder:
     # --- tunnels (RFC 9110 section 7.8) ------------------------------------------------------------------------
 
     def _open_tunnel(self, upstream: Upstream, head: ResponseHead) -> None:
-        if self.client.body is not None or not is_asked_for(head.upgrade, self._head.fields.upgrade):
+        if self.client.body is not None or not is_asked_for(head.upgrade, self.head.fields.upgrade):
             error = UpstreamError(502, "the server switched protocols unasked")
-            self._entry.failed(cast("Server", self._server), error)
+            self._entry.failed(cast("Server", self.server), error)
             self._drop_upstream()
-            self._answer(502)
+            self._answer(502, records.SERVER_LOST)
             return
+        self.sent_head = head.plain
         self.tunnel = Tunnel(self._entry.loop, self, upstream)
         self.deadline = NEVER  # A tunnel is no answer that could be complete.
         self.client.renew()
         self.client.transport.write(head.plain)
         self.tunnel.start()
+
+    def on_tunnel_passed(self, count: int) -> None:
+        if self.tunnel is not None:
+            self.bytes_down += count
+            self.tunnel.on_server_data(b"")
 
     def on_tunnel_data(self, data: bytes) -> None:
         if self.tunnel is not None:
@@ -510,6 +524,8 @@ class Forwarder:
 
     def abandon(self) -> None:
         """The client is gone."""
+        if self.began_at:
+            self.conclude()
         self._leave_queue()
         self._drop_copies()
         self._drop_upstream()
@@ -521,21 +537,23 @@ class Forwarder:
         if self._queue is not None and self.overdue:
             self._entry.turned_away(self._queue.name, "a request waited too long for a server")
             self._leave_queue()
-            self._answer(504 if self.overdue else 503)
-        elif self._exchange.answer is not Answer.WAITING:
-            if self.tunnel is None and self.client.body is None and self._server is not None:
-                self._entry.failed(self._server, UpstreamError(504, "no more of the answer in time"))
+            self._answer(504 if self.overdue else 503, records.QUEUE_TIMEOUT)
+        elif self.exchange.answer is not Answer.WAITING:
+            if self.tunnel is None and self.client.body is None and self.server is not None:
+                self._entry.failed(self.server, UpstreamError(504, "no more of the answer in time"))
+            self.conclude(504, records.SERVER_SLOW)
             self._drop_upstream()
             self.client.cut()
-        elif not self._exchange.request_done and not self.client.upstream_full:
+        elif not self.exchange.request_done and not self.client.upstream_full:
+            self.conclude(408, records.CLIENT_SLOW)
             self.abandon()
             self.client.refuse(408)
         else:
-            if self._server is not None:
-                self._entry.failed(self._server, UpstreamError(504, "no answer in time"))
+            if self.server is not None:
+                self._entry.failed(self.server, UpstreamError(504, "no answer in time"))
             self._drop_upstream()
             if not self._fall_back(504):
-                self._answer(504)
+                self._answer(504, records.SERVER_SLOW)
 
     def on_client_full(self) -> None:
         if self._upstream is not None:
@@ -572,6 +590,6 @@ class Forwarder:
             replay.drop()
 
     def _leave_server(self) -> None:
-        server, self._server = self._server, None
+        server, self.server = self.server, None
         if server is not None:
             server.leave()

@@ -1,7 +1,7 @@
 """The heads of one client's requests, read and completed with what its connection knows.
 
 What lives here: `HeadReader`, which remembers the last header block, and adds the forwarding fields to a new one;
-`Habits`, which remembers it for the client's next connection.
+`head_for`, what a server gets of it; `Habits`, which remembers it for the client's next connection.
 What must not: the grammar (`wire/http1.py`), where a head begins and what a refusal means (`downstream.py`).
 RFC 9112 sections 3 and 5; Traefik's forwardedHeaders.
 """
@@ -17,6 +17,7 @@ from streamlb.wire.message import RequestFields, RequestHead
 from streamlb.wire.target import clean_target, is_plain
 
 if TYPE_CHECKING:
+    from streamlb.balance.selection import Server
     from streamlb.proxy.http import HttpEntry
 
 
@@ -123,3 +124,15 @@ class HeadReader:
         fields.upstream_block = b"".join(
             (b"Host: ", fields.host, b"\r\n", fields.framing_line, fields.expectation, fields.upstream_rest)
         )
+
+
+def head_for(head: RequestHead, server: Server) -> bytes:
+    """What a server is sent: with the client's Host, unless the service replaces it or there is none to pass."""
+    line = head.line_below(server.prefix) if server.prefix else head.line
+    fields = head.fields
+    host = server.host_field
+    if host is None:
+        if fields.host:
+            return line + fields.upstream_block
+        host = server.pool.authority
+    return b"".join((line, b"Host: ", host, b"\r\n", fields.framing_line, fields.expectation, fields.upstream_rest))

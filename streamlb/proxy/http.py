@@ -11,10 +11,12 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Final
 
+from streamlb.observe.books import Books
 from streamlb.observe.throttle import Throttle, often
 from streamlb.proxy.clock import NEVER, Clock
 from streamlb.proxy.downstream import Downstream
 from streamlb.proxy.heads import Habits
+from streamlb.proxy.ledger import HttpLedger
 from streamlb.proxy.marking import Marking
 from streamlb.proxy.mirror import Mirrors
 from streamlb.proxy.pool import Pool
@@ -61,6 +63,7 @@ class HttpEntry:
         "head_timeout",
         "idle_timeout",
         "is_secure",
+        "ledger",
         "live",
         "loop",
         "marking",
@@ -79,7 +82,14 @@ class HttpEntry:
     )
 
     def __init__(
-        self, world: World, name: str, loop: asyncio.AbstractEventLoop, live: Live, *, is_secure: bool = False
+        self,
+        world: World,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+        live: Live,
+        books: Books | None = None,
+        *,
+        is_secure: bool = False,
     ) -> None:
         # worker
         self._world = world
@@ -87,6 +97,7 @@ class HttpEntry:
         self.is_secure = is_secure
         self.loop = loop
         self.live = live
+        self.ledger = HttpLedger(books or Books(), world, name)
         self.clock = Clock(loop)
         self.mirrors = Mirrors(self)
         self.replays = Replays()
@@ -152,10 +163,12 @@ class HttpEntry:
         return pool  # type: ignore[no-any-return]
 
     def opened(self, connection: Downstream) -> None:
+        self.ledger.opened()
         self.live.add(connection)
         self.clock.watch(connection)
 
     def closed(self, connection: Downstream) -> None:
+        self.ledger.closed()
         self.live.discard(connection)
         self.clock.forget(connection)
 
@@ -166,12 +179,14 @@ class HttpEntry:
 
     def turned_away(self, service: str, reason: str) -> None:
         """A request was answered 503 for want of a place at a server."""
+        self.ledger.cells.count("http_queue_refused", service, "full" if reason == "its queue is full" else "timeout")
         count = self._throttle.admit((service, reason), self.loop.time())
         if count:
             log.warning("service %s: all servers have their maxConnections, %s%s", service, reason, often(count))
 
     def failed(self, server: Server, error: UpstreamError) -> None:
         server.state.failures += 1
+        self.ledger.cells.count("http_failed", server.service, server.name)
         # 503 is our own shortage.
         if server.watch is not None and error.status != 503:
             server.watch.failed(error.reason)
@@ -184,6 +199,7 @@ class HttpEntry:
     def fell_back(self, failed: Server | None, status: int | None, server: Server) -> None:
         """A request goes to a fallback instead of being answered with `status` (None: nobody could be reached)."""
         main = failed.service if failed is not None else ""
+        self.ledger.cells.count("http_fell_back", main, server.service)
         count = self._throttle.admit((main, status, server.service), self.loop.time())
         if count:
             trouble = "cannot be reached" if status is None else f"failed with {status}"

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 LAST_CALL: Final = 0.75
@@ -41,6 +41,10 @@ class Live:
 
     def __len__(self) -> int:
         return len(self._conversations)
+
+    def __iter__(self) -> Iterator[Conversation]:
+        """Those that are live now; whatever happens meanwhile."""
+        return iter([*self._conversations])
 
     def add(self, conversation: Conversation) -> None:
         self._conversations.add(conversation)

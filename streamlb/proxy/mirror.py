@@ -59,24 +59,25 @@ class Mirrors:
         framing = head.fields.framing
         limit = order.max_body_size
         if order.mirror_body and 0 <= limit < framing:
-            self.drop(order.name, "its body is over maxBodySize")
+            self.drop(order.name, "its body is over maxBodySize", skipped=True)
             return None
         if len(self.copies_under_way) >= MAX_COPIES or self.backlog > MAX_BACKLOG:
-            self.drop(order.name, "too many copies are under way")
+            self.drop(order.name, "too many copies are under way", skipped=True)
             return None
         want = Selection(head.fields.cookie, b"", head)
         server = order.service.pick(want)
         if server is None:
-            self.drop(order.name, "no server is available")
+            self.drop(order.name, "no server is available", skipped=True)
             return None
         copy = MirrorCopy(self, order, server, head)
         self.copies_under_way.add(copy)
         copy.begin(data, done)
         return copy
 
-    def drop(self, name: str, reason: str) -> None:
+    def drop(self, name: str, reason: str, *, skipped: bool = False) -> None:
         """Count a copy that did not arrive; a line in the log every now and then says so."""
         self.dropped += 1
+        self.entry.ledger.cells.count("http_mirrored", self.entry.name, name, "skipped" if skipped else "failed")
         count = self._throttle.admit((name, reason), self.entry.loop.time())
         if count:
             log.warning("mirror %s: %d request(s) not copied: %s", name, count, reason)
@@ -199,6 +200,8 @@ class MirrorCopy:
         self._upstream = upstream
         upstream.start(self, self._head.method, self._message())
         self._mirrors.sent += 1
+        entry = self._mirrors.entry
+        entry.ledger.cells.count("http_mirrored", entry.name, self._order.name, "sent")
         self._flush()
         self._bound()
 
@@ -234,6 +237,9 @@ class MirrorCopy:
         return self._done or self._stripped
 
     def on_tunnel_data(self, data: bytes) -> None:
+        pass
+
+    def on_tunnel_passed(self, count: int) -> None:
         pass
 
     def on_tunnel_end(self) -> None:

@@ -120,7 +120,7 @@ class Newcomer:
         if isinstance(found, Incomplete):
             return found.needed
         if isinstance(found, Malformed):
-            self._turn_away(f"its PROXY header: {found.reason}")
+            self._turn_away(f"its PROXY header: {found.reason}", word="proxy-header")
             return 0
         if isinstance(found, Header):
             self._take_off(found.length)
@@ -199,7 +199,7 @@ class Newcomer:
         else:
             taker = table.take_tls(arrival)
         if taker is None:
-            self._turn_away("no router wants it", UNRECOGNIZED_NAME)
+            self._turn_away("no router wants it", UNRECOGNIZED_NAME, word="no-router")
         elif isinstance(taker, Route) and taker.tls.passthrough:
             self._leave()
             self._door.take_tcp(self._sock, taker, arrival)
@@ -241,9 +241,9 @@ class Newcomer:
         else:
             door.take_https(secure, arrival, options)
 
-    def _turn_away(self, reason: str, alert: int = 0) -> None:
+    def _turn_away(self, reason: str, alert: int = 0, *, word: str = "tls") -> None:
         """Close, with a word why if TLS has one for it."""
-        self._door.refused(self._arrival, reason)
+        self._door.refused(self._arrival, reason, word)
         if alert:
             with contextlib.suppress(OSError):
                 # What is left unread would make the end a reset, which may overtake the alert.
@@ -295,7 +295,7 @@ class Newcomer:
             self.due_at = self._ends_at
             self._is_taken_plain()
         else:
-            self._turn_away("it has not said in time what it is")
+            self._turn_away("it has not said in time what it is", word="silent")
 
     # --- as one of the live conversations ---------------------------------------------------------------------
 

@@ -131,7 +131,7 @@ class PlainPump:
         except BlockingIOError:
             return
         except OSError:
-            self._act(self._direction.on_source_lost())
+            self._lose_source()
             return
         if not count:
             self._end()
@@ -148,7 +148,7 @@ class PlainPump:
             except BlockingIOError:
                 sent = 0
             except OSError:
-                self._act(self._direction.on_target_lost())
+                self._lose_target()
                 return
         if sent != count:
             self._rest += chunk[sent:]
@@ -174,6 +174,7 @@ class PlainPump:
         if self._unread:
             if events & FAILED:
                 # Nothing is read now, or never again; the other side shall know all the same.
+                self._owner.lose(self, source=True)
                 self._owner.abort()
             return False
         if self._pipe is not None:
@@ -216,7 +217,7 @@ class PlainPump:
         except BlockingIOError:
             sent = 0
         except OSError:
-            return self._act(self._direction.on_target_lost())
+            return self._lose_target()
         del self._rest[:sent]
         if self._rest:
             self._blocked = True
@@ -265,7 +266,7 @@ class PlainPump:
                 self._downgrade()
                 self._go_on()
             else:
-                self._act(self._direction.on_source_lost())
+                self._lose_source()
             return
         if not count:
             self._end()
@@ -294,7 +295,7 @@ class PlainPump:
             self._wait_for_room()
         except OSError as error:
             if error.errno not in NOT_SPLICEABLE:
-                return self._act(direction.on_target_lost())
+                return self._lose_target()
             self._rest += pipe.drain()
             self._may_splice = False
             self._downgrade()
@@ -313,6 +314,14 @@ class PlainPump:
             tap.finish()
         self._taps = ()
         self._act(self._direction.on_end())
+
+    def _lose_source(self) -> bool:
+        self._owner.lose(self, source=True)
+        return self._act(self._direction.on_source_lost())
+
+    def _lose_target(self) -> bool:
+        self._owner.lose(self, source=False)
+        return self._act(self._direction.on_target_lost())
 
     def _act(self, verdict: Verdict) -> bool:
         """Do what the relay decided; whether the conversation goes on."""

@@ -7,6 +7,7 @@ Traefik's `serversTransport`: maxIdleConnsPerHost, dialTimeout, idleConnTimeout.
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Final
 
 from streamlb.errors import InternalError, Retry, UpstreamError
@@ -21,7 +22,6 @@ from streamlb.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
     import asyncio
-    import socket
     import ssl
 
     from streamlb.balance.selection import Server, ServerState
@@ -107,8 +107,10 @@ class Dialling:
 
     async def _adopt(self, sock: socket.socket) -> None:
         pool = self._pool
+        loop = pool.loop
+        make = loop.create_unix_connection if sock.family == socket.AF_UNIX else loop.create_connection
         try:
-            await pool.loop.create_connection(lambda: Upstream(pool, self), sock=sock)
+            await make(lambda: Upstream(pool, self), sock=sock)
         except OSError as error:
             sock.close()
             self._fail(UpstreamError(502, f"connection lost: {error.strerror}", Retry.ALWAYS))
@@ -161,7 +163,7 @@ class Pool:
         self.server = server
         self.clock = clock
         host = f"[{server.host}]" if ":" in server.host else server.host
-        self.authority = f"{host}:{server.port}".encode()
+        self.authority = f"{host}:{server.port}".encode() if server.port else b"localhost"
         self._idle: list[Upstream] = []
         self._closed = False
 
@@ -188,6 +190,11 @@ class Pool:
             if not upstream.transport.is_closing():
                 return upstream
         return None
+
+    @property
+    def idle(self) -> int:
+        """How many connections are kept for later."""
+        return len(self._idle)
 
     def dial(self, owner: Owner) -> Dialling:
         """Connect for `owner`, who hears of it by `on_connected` or `on_dial_failed`, never before this returns."""

@@ -6,6 +6,7 @@ dialling, and the rules of ending (`session/relay.py`). Called by `tcp_conversat
 
 from __future__ import annotations
 
+import enum
 import socket
 import struct
 from typing import TYPE_CHECKING, Protocol
@@ -76,10 +77,20 @@ def workshop(loop: asyncio.AbstractEventLoop) -> Workshop:
     return found
 
 
-class Pumps:
-    """The two pumps of a conversation and the sockets they own. Taps get what the client says."""
+class Lost(enum.Enum):
+    """Which side of a conversation failed."""
 
-    __slots__ = ("_down", "_downstream", "_owner", "_relay", "_up", "_upstream", "loop", "workshop")
+    CLIENT = 0
+    SERVER = 1
+
+
+class Pumps:
+    """The two pumps of a conversation and the sockets they own. Taps get what the client says.
+
+    lost: which side failed, if one did. total: bytes read from the client and from the server, once closed.
+    """
+
+    __slots__ = ("_down", "_downstream", "_owner", "_relay", "_up", "_upstream", "loop", "lost", "total", "workshop")
 
     def __init__(
         self,
@@ -97,6 +108,8 @@ class Pumps:
         self._downstream = downstream
         self._upstream = upstream
         self._owner: PumpsOwner | None = owner
+        self.lost: Lost | None = None
+        self.total = (0, 0)
         relay = self._relay = Relay()
         is_secure = isinstance(downstream, SecureSocket) or isinstance(upstream, SecureSocket)
         kind = SecurePump if is_secure else PlainPump
@@ -107,15 +120,20 @@ class Pumps:
         self._down = down
 
     @property
-    def moved(self) -> int:
-        """Bytes read from both sides."""
-        return self._up.moved + self._down.moved
+    def moved(self) -> tuple[int, int]:
+        """Bytes read from the client and from the server."""
+        return (self._up.moved, self._down.moved) if self._owner is not None else self.total
+
+    def lose(self, pump: PlainPump, *, source: bool) -> None:
+        """A side of this pump, its source or its target, has failed; the first one to do so counts."""
+        if self.lost is None:
+            self.lost = Lost.CLIENT if (pump is self._up) == source else Lost.SERVER
 
     def count_progress(self) -> int:
         """A number that grows with every byte that is read from one side or taken by the other. Asks the kernel."""
         pending = self._relay.a_to_b.pending + self._relay.b_to_a.pending
         untaken = count_untaken(self._downstream.fileno()) + count_untaken(self._upstream.fileno())
-        return 3 * self.moved - 2 * pending - untaken
+        return 3 * sum(self.moved) - 2 * pending - untaken
 
     def start(self) -> None:
         """Watch both sides, and move what has already come."""
@@ -133,9 +151,10 @@ class Pumps:
 
     def close(self) -> None:
         """Close both sides; what was written still arrives."""
-        owner, self._owner = self._owner, None
-        if owner is None:
+        if self._owner is None:
             return
+        self.total = self.moved
+        owner, self._owner = self._owner, None
         self._up.stop()
         self._down.stop()
         self._downstream.close()

@@ -52,7 +52,7 @@ class SecurePump(PlainPump):
             if source.queued:
                 source.flush()
         except OSError:
-            self._act(self._direction.on_source_lost())
+            self._lose_source()
             return
         self.on_ready(READABLE)
 
@@ -65,7 +65,7 @@ class SecurePump(PlainPump):
             self._look_for_more(0)
             return
         except OSError:
-            self._act(self._direction.on_source_lost())
+            self._lose_source()
             return
         if not count:
             self._end()
@@ -141,7 +141,7 @@ class SecurePump(PlainPump):
     def _lose_target(self) -> bool:
         self._sealed = 0
         self._rest.clear()
-        return self._act(self._direction.on_target_lost())
+        return super()._lose_target()
 
     def _end(self) -> None:
         target = self._secure_target

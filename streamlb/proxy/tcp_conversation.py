@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from streamlb.balance.failover import fall_back
@@ -16,9 +17,11 @@ from streamlb.balance.selection import Selection
 from streamlb.errors import Retry
 from streamlb.net.poller import PEER_ENDED, READABLE
 from streamlb.net.secure import SecureSocket
+from streamlb.observe import records
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.introducing import local_endpoint
-from streamlb.proxy.pump import Pumps, reset_on_close
+from streamlb.proxy.ledger import tls_facts
+from streamlb.proxy.pump import Lost, Pumps, reset_on_close
 from streamlb.proxy.tcp_dialling import reach
 from streamlb.runtime.limits import ANY_TIME
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from streamlb.balance.selection import Node, Server
     from streamlb.errors import UpstreamError
     from streamlb.net.dial import Dial
+    from streamlb.observe.cells import Block
+    from streamlb.observe.records import TlsFacts
     from streamlb.proxy.pump import Stream
     from streamlb.proxy.tcp import TcpEntry
     from streamlb.proxy.tcp_dialling import Reaching
@@ -53,15 +58,19 @@ class TcpConversation:
     server: the one being dialled or talked to; its `active` counts this conversation.
     due_at: while dialling, when to begin watching the client; then, when to look for signs of life.
     silence: seconds there may be none, ANY_TIME for ever.
+    began_at, reached_at: when it came in, and when it got its server, by `perf_counter`. retries: servers tried beyond
+    the first. end, reason: how it ended and why, if not by both sides. block: where it is counted with its server.
     """
 
     __slots__ = (
         "_alive_at",
         "_attempts",
+        "_began_at",
         "_client",
         "_destination",
         "_dial",
         "_dialled_at",
+        "_end",
         "_entry",
         "_gates",
         "_is_postgres",
@@ -69,13 +78,18 @@ class TcpConversation:
         "_progress",
         "_pumps",
         "_queue",
-        "_router",
+        "_reached_at",
+        "_reason",
+        "_retries",
+        "_route",
         "_server",
+        "_server_name",
         "_service",
         "_silence",
         "_source",
         "_want",
         "_watching",
+        "block",
         "due_at",
     )
 
@@ -87,9 +101,10 @@ class TcpConversation:
         source: Endpoint,
         destination: Endpoint | None = None,
         is_postgres: bool = False,
+        server_name: bytes = b"",
     ) -> None:
         # snapshot
-        self._router = route.name
+        self._route = route
         self._service: Node = route.service
         self._gates: Gates | None = route.gates
         # conversation
@@ -98,6 +113,7 @@ class TcpConversation:
         self._source = source
         self._destination = destination
         self._is_postgres = is_postgres
+        self._server_name = server_name
         self._passes_tls = is_postgres and route.tls is not None and route.tls.passthrough
         self._want = Selection(b"", source[0].packed)
         self._attempts = 0
@@ -111,6 +127,16 @@ class TcpConversation:
         self._progress = 0
         self._alive_at = 0.0
         self.due_at = NEVER
+        self._began_at = perf_counter()
+        self._reached_at = 0.0
+        self._retries = 0
+        self._end = self._reason = ""
+        self.block: Block | None = None
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """Bytes from the client and from the server."""
+        return self._pumps.moved if self._pumps is not None else (0, 0)
 
     @property
     def _raw(self) -> socket.socket:
@@ -120,11 +146,10 @@ class TcpConversation:
     # --- dialling ---------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
+        self._entry.ledger.opened()
         server = self._service.pick(self._want)
         if server is None and not self._wait():
-            self._entry.gave_up(self._router, self._service.name, full=self._want.queue is not None)
-            self._client.close()
-            self._leave_gates()
+            self._give_up(records.NO_SERVER)
             return
         if server is not None:
             self._start_dial(server)
@@ -152,7 +177,7 @@ class TcpConversation:
             self.due_at = self._entry.clock.after(PATIENCE)
             self._start_dial(server)
         elif not self._wait():
-            self._give_up()
+            self._give_up(records.NO_SERVER)
 
     def _leave_queue(self) -> None:
         queue, self._queue = self._queue, None
@@ -177,7 +202,7 @@ class TcpConversation:
         self.due_at = NEVER
         if self._queue is not None:
             self._leave_queue()
-            self._give_up()
+            self._give_up(records.QUEUE_TIMEOUT)
         elif self._pumps is not None:
             self._look_for_life(self._pumps)
         elif self._dial is not None:
@@ -191,6 +216,7 @@ class TcpConversation:
         except BlockingIOError:
             return
         except OSError:
+            self._end = records.CLIENT_RESET
             self.abort()
             return
         self._stop_watching()
@@ -222,6 +248,8 @@ class TcpConversation:
             server.watch.succeeded()
         if server.state.latency is not None:
             server.state.latency.add(entry.loop.time() - self._dialled_at)
+        self._reached_at = perf_counter()
+        self.block = entry.ledger.reached(self, self._route, server)
         taps = entry.mirrors.open(orders, self._want.hash_key, self._introduction) if orders else ()
         self._pumps = Pumps(entry.loop, entry.workshop, self._client, sock, self, taps)
         how: Reach = server.limits
@@ -238,14 +266,20 @@ class TcpConversation:
             if error.retry is Retry.ALWAYS:
                 another = self._pick_another(server)
                 if another is not None:
+                    self._retries += 1
                     self._start_dial(another)
                     return
                 if self._wait():
                     return
-        self._give_up()
+        self._give_up(records.UNREACHABLE)
 
-    def _give_up(self) -> None:
-        self._entry.gave_up(self._router, self._service.name, full=self._want.queue is not None)
+    def _give_up(self, reason: str) -> None:
+        """reason: unless it is for want of a place to wait in."""
+        is_full = self._want.queue is not None
+        if is_full and reason != records.QUEUE_TIMEOUT:
+            reason = records.QUEUE_FULL
+        self._end, self._reason = records.REFUSED, reason
+        self._entry.gave_up(self._route, self._service.name, reason, full=is_full)
         self._stop_watching()
         self._client.close()
         self.on_end()
@@ -289,6 +323,7 @@ class TcpConversation:
             self._progress = progress
             self._alive_at = clock.now
         if clock.now - self._alive_at >= self._silence:
+            self._end = records.IDLE
             pumps.abort()
             return
         left = self._alive_at + self._silence - clock.now
@@ -297,12 +332,54 @@ class TcpConversation:
     def on_end(self) -> None:
         """Both sockets are closed."""
         self._entry.clock.forget(self)
+        self._tell()
         server, self._server = self._server, None
         if server is not None:
             server.leave()
         if self._gates is not None:
             self._leave_gates()
         self._entry.live.discard(self)
+
+    def _tell(self) -> None:
+        """What has become of it."""
+        ledger, pumps = self._entry.ledger, self._pumps
+        ledger.closed()
+        seconds = perf_counter() - self._began_at
+        if self.block is not None:
+            ledger.over(self, self.block, seconds)
+        if not ledger.access.on:
+            return
+        end = self._end or records.CLOSED
+        if not self._end and pumps is not None and pumps.lost is not None:
+            end = records.CLIENT_RESET if pumps.lost is Lost.CLIENT else records.SERVER_RESET
+        bytes_in, bytes_out = self.moved
+        host, port = self._source
+        record = records.TcpRecord(
+            self._entry.name,
+            str(host),
+            port,
+            route=self._route,
+            server=self._server,
+            server_name=self._server_name,
+            duration=seconds,
+            dial_duration=self._reached_at - self._began_at if self._reached_at else 0.0,
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
+            retries=self._retries,
+            end=end,
+            reason=self._reason,
+            mirrors=tuple(order.name for order in self._want.mirrors),
+            tls=self._tls(),
+        )
+        ledger.access.tcp(record)
+
+    def _tls(self) -> TlsFacts | None:
+        """What TLS with the client was like, if it ended here."""
+        if not isinstance(self._client, SecureSocket):
+            return None
+        ssl_object = self._client.ssl_object
+        cipher = ssl_object.cipher()
+        return tls_facts(ssl_object.version() or "", cipher[0] if cipher else "")
 
     def _leave_gates(self) -> None:
         gates, self._gates = self._gates, None
@@ -316,6 +393,7 @@ class TcpConversation:
 
     def abort(self) -> None:
         self._leave_queue()
+        self._end = self._end or records.CUT
         if self._pumps is not None:
             self._pumps.abort()
             return

@@ -21,6 +21,7 @@ from streamlb.proxy.tcp_dialling import reach
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from streamlb.balance.selection import MirrorOrder, Server
     from streamlb.errors import UpstreamError
@@ -46,9 +47,12 @@ LOG_INTERVAL: Final = 10.0
 class TcpMirrors:
     """The copies of one entry point in one worker. sent, dropped: conversations copied to their end, or not."""
 
-    __slots__ = ("_throttle", "chunk", "clock", "copies", "dropped", "loop", "pending", "poller", "sent")
+    __slots__ = ("_tell", "_throttle", "chunk", "clock", "copies", "dropped", "loop", "pending", "poller", "sent")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Clock, tell: Callable[[str, str], object] = lambda _m, _o: None
+    ) -> None:
+        """tell: the mirror's name and `sent`, `failed` or `skipped`."""
         # process
         self.loop = loop
         self.clock = clock
@@ -57,6 +61,7 @@ class TcpMirrors:
         self.copies: set[TcpMirror] = set()
         self.pending = 0
         self.sent = 0
+        self._tell = tell
         self.dropped = 0
         self._throttle = Throttle(LOG_INTERVAL)
 
@@ -66,16 +71,21 @@ class TcpMirrors:
         for order in orders:
             server = order.service.pick(Selection(b"", client))
             if server is None:
-                self.drop(order.name, "no server is available")
+                self.drop(order.name, "no server is available", skipped=True)
             elif len(self.copies) >= MAX_MIRRORS:
-                self.drop(order.name, "too many copies are under way")
+                self.drop(order.name, "too many copies are under way", skipped=True)
             else:
                 opened.append(TcpMirror(self, order.name, server, introduction))
         return tuple(opened)
 
-    def drop(self, name: str, reason: str) -> None:
+    def succeeded(self, name: str) -> None:
+        self.sent += 1
+        self._tell(name, "sent")
+
+    def drop(self, name: str, reason: str, *, skipped: bool = False) -> None:
         """Count a copy that did not arrive whole; a line in the log every now and then says so."""
         self.dropped += 1
+        self._tell(name, "skipped" if skipped else "failed")
         count = self._throttle.admit((name, reason), self.loop.time())
         if count:
             log.warning("mirror %s: %d connection(s) not copied: %s", name, count, reason)
@@ -266,7 +276,7 @@ class TcpMirror:
             self._fail("the mirror is too slow")
 
     def _succeed(self) -> None:
-        self._mirrors.sent += 1
+        self._mirrors.succeeded(self.name)
         self._close()
 
     def _fail(self, reason: str) -> None:

@@ -52,6 +52,7 @@ class Tunnel:
         if upstream is None:
             return
         if data:
+            self._forwarder.bytes_up += len(data)
             upstream.transport.write(data)
             self._large_up = self._large_up + len(data) if len(data) >= LARGE else 0
         self._forwarder.on_progress()
@@ -73,6 +74,7 @@ class Tunnel:
 
     def on_server_data(self, data: bytes) -> None:
         if data:
+            self._forwarder.bytes_down += len(data)
             self._client.transport.write(data)
             self._large_down = self._large_down + len(data) if len(data) >= LARGE else 0
         self._forwarder.on_progress()
@@ -96,6 +98,7 @@ class Tunnel:
 
     def _end(self, error: UpstreamError | None) -> None:
         self._upstream = None
+        self._forwarder.conclude(reason="" if error is None else error.reason)
         self._forwarder.abandon()
         if error is not None and error.reason == "connection reset":
             self._client.cut()

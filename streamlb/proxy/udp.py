@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from streamlb.net.address import client_group
 from streamlb.net.datagram import ABSENT, MAX_DATAGRAM, is_half_full, open_door, overruns
 from streamlb.net.poller import READABLE, poller_of
+from streamlb.observe import records
+from streamlb.observe.books import Books
+from streamlb.proxy.raw_ledger import UdpLedger
 from streamlb.proxy.udp_flow import UdpFlow, socket_address
 from streamlb.proxy.udp_upstream import UdpUpstream
 from streamlb.session.flows import FlowTable
@@ -48,6 +51,7 @@ class UdpEntry:
         "_is_left",
         "_is_over",
         "_is_pressed",
+        "_ledger",
         "_live",
         "_loop",
         "_mirrors",
@@ -65,7 +69,13 @@ class UdpEntry:
     )
 
     def __init__(
-        self, world: World, name: str, loop: asyncio.AbstractEventLoop, live: Live, sock: socket.socket
+        self,
+        world: World,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+        live: Live,
+        sock: socket.socket,
+        books: Books | None = None,
     ) -> None:
         # process
         self._world = world
@@ -81,7 +91,8 @@ class UdpEntry:
         self._table: FlowTable[UdpFlow] = FlowTable(options.timeout, options.max_flows, _per_client(options))
         self._serial = itertools.count()
         self._overruns = overruns(sock)
-        upstream = self._upstream = UdpUpstream(world, name, loop, self._table, self._on_answer)
+        self._ledger = UdpLedger(books or Books(), world, name)
+        upstream = self._upstream = UdpUpstream(world, name, loop, self._table, self._on_answer, self._ledger)
         self._mirrors = upstream.mirrors
         self.counters = upstream.counters
         self._timer: asyncio.TimerHandle | None = None
@@ -106,7 +117,7 @@ class UdpEntry:
         """Close every flow and end."""
         self._draining = True
         for flow in list(self._table.flows.values()):
-            self._end(flow)
+            self._end(flow, records.CUT)
         self._end_if_drained()
 
     def stop_reading(self) -> None:
@@ -147,6 +158,8 @@ class UdpEntry:
                 self._open(key, datagram, now)
                 continue
             flow.last_seen_at = now
+            flow.datagrams_up += 1
+            flow.bytes_up += len(datagram)
             try:
                 flow.send(datagram)
             except BlockingIOError:
@@ -168,6 +181,8 @@ class UdpEntry:
             self._on_receive_error(flow, error)
             return False
         flow.last_seen_at = self._loop.time()
+        flow.datagrams_down += 1
+        flow.bytes_down += len(datagram)
         try:
             self._door.answer(datagram, flow.peer)
         except BlockingIOError:
@@ -176,7 +191,7 @@ class UdpEntry:
             # The client is gone, or cannot be answered (port 0, a firewall); its flow ends by its timeout.
             self._upstream.on_failed(error)
         if flow.is_once:
-            self._end(flow)
+            self._end(flow, records.ANSWERED)
             return False
         if self._is_pressed and events:
             self._pass_more(flow)
@@ -192,7 +207,7 @@ class UdpEntry:
         if error.errno in ABSENT:
             self._upstream.on_refused(flow)
             if flow.is_once and flow.server is None:
-                self._end(flow)
+                self._end(flow, records.REFUSED, records.UNREACHABLE)
 
     # --- flows ---
 
@@ -221,6 +236,9 @@ class UdpEntry:
         if leaving is not None:
             self._evict(leaving)
         self.counters.flows += 1
+        self._ledger.opened()
+        flow.datagrams_up = 1
+        flow.bytes_up = len(datagram)
         table.admit(flow, now)
         if self._timer is None:
             self._set_timer(now)
@@ -248,16 +266,17 @@ class UdpEntry:
     def _evict(self, flow: UdpFlow) -> None:
         self.counters.evicted += 1
         self._upstream.complain("UDP flows without answers give way to new ones: there are as many as there may be")
-        self._end(flow)
+        self._end(flow, records.EVICTED)
 
-    def _end(self, flow: UdpFlow) -> None:
+    def _end(self, flow: UdpFlow, end: str, reason: str = "") -> None:
         self._table.remove(flow)
-        self._close(flow)
+        self._close(flow, end, reason)
         if self._draining:
             self._end_if_drained()
 
-    def _close(self, flow: UdpFlow) -> None:
+    def _close(self, flow: UdpFlow, end: str, reason: str = "") -> None:
         """Close what a flow that has left the table holds."""
+        self._ledger.over(flow, flow.route, end, reason)
         self._upstream.release(flow)
         if flow.mirrors:
             self._mirrors.close(flow.mirrors)
@@ -290,8 +309,8 @@ class UdpEntry:
         if self._is_over:
             return
         now = self._loop.time()
-        for flow in self._table.expire(now, MAX_VISITS_PER_CHECK):
-            self._close(flow)
+        for flow in self._table.expire(now, MAX_VISITS_PER_CHECK, self._ledger.look):
+            self._close(flow, records.IDLE)
         self._count_overruns()
         self._set_timer(now)
         self._end_if_drained()

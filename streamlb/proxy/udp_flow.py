@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from streamlb.balance.selection import Server
     from streamlb.net.address import IPAddress
     from streamlb.net.datagram import Place
+    from streamlb.observe.cells import Block, Cells
     from streamlb.proxy.udp_mirror import UdpMirror
+    from streamlb.routing.router import Route
 
 MAX_HELD_PER_FLOW = 8
 """Datagrams one flow may have waiting for a name."""
@@ -38,9 +40,16 @@ class UdpFlow(Flow):
     receive: takes the server's next one; the socket's own `recv`, but for the first answer.
     first: the flow's only datagram so far, kept in case the server turns out not to be there.
     resends: how often `first` went out again. held: datagrams waiting for the server's name, or None.
+    bytes_up, datagrams_up: from the client; bytes_down, datagrams_down: from the server. block: where they are counted,
+    seen: those four as they were when they were counted last. route: whose service the server is of.
     """
 
     __slots__ = (
+        "block",
+        "bytes_down",
+        "bytes_up",
+        "datagrams_down",
+        "datagrams_up",
         "destination",
         "first",
         "held",
@@ -50,6 +59,8 @@ class UdpFlow(Flow):
         "place",
         "receive",
         "resends",
+        "route",
+        "seen",
         "send",
         "server",
         "sock",
@@ -68,12 +79,22 @@ class UdpFlow(Flow):
         self.mirrors: tuple[UdpMirror, ...] = ()
         self.first: bytes | None = None
         self.resends = 0
+        self.bytes_up = self.datagrams_up = self.bytes_down = self.datagrams_down = 0
+        self.seen = (0, 0, 0, 0)
         # pick
+        self.route: Route | None = None
+        self.block: Block | None = None
         self.server: Server | None = None
         self.destination: Destination | None = None
         self.place: Place | None = None
         self.sock: socket.SocketType | None = None
         self.held: list[bytes] | None = None
+
+    @property
+    def source(self) -> tuple[str, int]:
+        """The client's address as text, and its port."""
+        address = socket_address(self.peer)
+        return str(client_ip(address)), address[1]
 
 
 class UdpClient:
@@ -98,8 +119,24 @@ def socket_address(peer: Any) -> Any:
     return peer if isinstance(peer[0], str) else peer[0]
 
 
+class _Counted:
+    """A number of `UdpCounters`, kept among the cells: as a reason for a drop, or as a family of its own."""
+
+    __slots__ = ("family", "reason")
+
+    def __init__(self, reason: str, family: str = "udp_dropped") -> None:
+        self.reason = reason
+        self.family = family
+
+    def __get__(self, counters: UdpCounters, _kind: type[UdpCounters]) -> int:
+        return int(counters.values[counters.blocks[self].at])
+
+    def __set__(self, counters: UdpCounters, value: int) -> None:
+        counters.values[counters.blocks[self].at] = float(value)
+
+
 class UdpCounters:
-    """What happened on one entry point since its worker started, in datagrams unless said otherwise.
+    """What happened on one entry point, in datagrams unless said otherwise.
 
     flows: flows opened. evicted: flows that gave way to newer ones. refused: times a server was not there.
 
@@ -111,28 +148,30 @@ class UdpCounters:
     every datagram that UDP can carry fits.)
     """
 
-    __slots__ = (
-        "busy",
-        "crowded",
-        "draining",
-        "evicted",
-        "failed",
-        "flows",
-        "full",
-        "occupied",
-        "overrun",
-        "pressed",
-        "refused",
-        "short",
-        "unserved",
-        "waiting",
-    )
+    busy = _Counted("busy")
+    crowded = _Counted("crowded")
+    draining = _Counted("draining")
+    evicted = _Counted("", "udp_evicted")
+    failed = _Counted("failed")
+    full = _Counted("full")
+    occupied = _Counted("occupied")
+    overrun = _Counted("overrun")
+    pressed = _Counted("pressed")
+    refused = _Counted("", "udp_refused")
+    short = _Counted("short")
+    unserved = _Counted("unserved")
+    waiting = _Counted("waiting")
 
-    def __init__(self) -> None:
-        self.flows = self.evicted = self.refused = 0
-        self.full = self.crowded = self.pressed = self.draining = 0
-        self.unserved = self.occupied = self.short = 0
-        self.busy = self.waiting = self.failed = self.overrun = 0
+    __slots__ = ("blocks", "flows", "values")
+
+    def __init__(self, cells: Cells, entry_point: str) -> None:
+        self.values = cells.values
+        self.blocks: dict[_Counted, Block] = {}
+        for counted in vars(UdpCounters).values():
+            if isinstance(counted, _Counted):
+                labels = (counted.family, entry_point, *(("", counted.reason) if counted.reason else ()))
+                self.blocks[counted] = cells.block("count", labels, 1)
+        self.flows = 0
 
 
 class HoldingRoom:

@@ -59,13 +59,21 @@ class UdpMirrors:
     dropped: datagrams, or whole flows' copies, that did not reach a mirror.
     """
 
-    __slots__ = ("_loop", "_open", "_room", "_throttle", "dropped", "max_mirrors")
+    __slots__ = ("_loop", "_open", "_room", "_tell", "_throttle", "dropped", "max_mirrors")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, room: HoldingRoom, max_mirrors: int) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        room: HoldingRoom,
+        max_mirrors: int,
+        tell: Callable[[str, str], object] = lambda _mirror, _outcome: None,
+    ) -> None:
+        """tell: the mirror's name and `opened` (a flow) or `failed` (a datagram, or a flow)."""
         # process
         self._loop = loop
         self._room = room
         self._open: set[UdpMirror] = set()
+        self._tell = tell
         self._throttle = Throttle(LOG_INTERVAL)
         self.dropped = 0
         # snapshot
@@ -114,6 +122,7 @@ class UdpMirrors:
         if not self._lead(mirror):
             return None
         self._open.add(mirror)
+        self._tell(order.name, "opened")
         server.state.active += 1
         server.state.total += 1
         return mirror
@@ -157,6 +166,7 @@ class UdpMirrors:
     def _drop(self, name: str, reason: str) -> None:
         """Count what did not reach a mirror; a line in the log every now and then says so."""
         self.dropped += 1
+        self._tell(name, "failed")
         count = self._throttle.admit((name, reason), self._loop.time())
         if count:
             log.warning("mirror %s: %d datagram(s) not copied: %s", name, count, reason)

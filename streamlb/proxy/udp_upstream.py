@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from streamlb.balance.selection import Selection
     from streamlb.net.datagram import Place
+    from streamlb.proxy.raw_ledger import UdpLedger
     from streamlb.proxy.udp_flow import UdpFlow
     from streamlb.runtime.snapshot import World
     from streamlb.session.flows import FlowTable
@@ -62,6 +63,7 @@ class UdpUpstream:
         "_throttle",
         "_world",
         "counters",
+        "ledger",
         "mirrors",
     )
 
@@ -72,6 +74,7 @@ class UdpUpstream:
         loop: asyncio.AbstractEventLoop,
         table: FlowTable[UdpFlow],
         on_answer: Callable[[UdpFlow, int], object],
+        ledger: UdpLedger,
     ) -> None:
         # process
         self._world = world
@@ -82,8 +85,9 @@ class UdpUpstream:
         self._on_answer = on_answer
         self._room = HoldingRoom()
         self._throttle = Throttle(LOG_INTERVAL)
-        self.counters = UdpCounters()
-        self.mirrors = UdpMirrors(loop, self._room, table.max_flows)
+        self.ledger = ledger
+        self.counters = UdpCounters(ledger.cells, name)
+        self.mirrors = UdpMirrors(loop, self._room, table.max_flows, ledger.mirrored)
 
     def complain(self, trouble: str, *details: object, example: str = "") -> None:
         """Log a line about what clients can cause at will, at a bounded rate. example: whom it happened to now."""
@@ -150,6 +154,10 @@ class UdpUpstream:
             return False
         flow.server = server
         flow.destination = destination
+        table = self._world.runtime.entry_points.get(self._name)
+        flow.route = table.udp_route if table is not None else None
+        if flow.route is not None:
+            self.ledger.led(flow, flow.route, server)
         server.state.active += 1
         server.state.total += 1
         return True
@@ -186,6 +194,7 @@ class UdpUpstream:
         flow.send = nowhere
         if server is None or flow.destination is None:
             return
+        self.ledger.left(flow)
         server.leave()
         if flow.held is not None:
             flow.destination.forget(flow)

@@ -46,6 +46,9 @@ class Owner(Protocol):
 
     def on_answer_body(self, upstream: Upstream, data: bytes, done: bool) -> None: ...
     def on_tunnel_data(self, data: bytes) -> None: ...
+    def on_tunnel_passed(self, count: int) -> None:
+        """So many bytes went past the transports."""
+
     def on_tunnel_end(self) -> None: ...
     def on_upstream_lost(self, upstream: Upstream, error: UpstreamError | None) -> None:
         """The connection is gone before the answer was done; error: None after an orderly end (FIN)."""
@@ -61,11 +64,10 @@ class Upstream(asyncio.Protocol):
     spoiled: must not be used again. full: the server takes in less than is sent to it.
     ends: what the server was told about the client; only the same client may use the connection again.
     outflow, inflow: the way past the transports, of what the server says, and of what it is told. held: the answer is
-    not to be read, its receiver has no room.
+    not to be read, its receiver has no room. body: of the answer under way, unless it came in one piece.
     """
 
     __slots__ = (
-        "_body",
         "_dialling",
         "_head",
         "_inbox",
@@ -73,6 +75,7 @@ class Upstream(asyncio.Protocol):
         "_raw_head",
         "_tunnel",
         "_unchunk",
+        "body",
         "copies",
         "due_at",
         "ends",
@@ -108,7 +111,7 @@ class Upstream(asyncio.Protocol):
         self._method = b""
         self._unchunk = False
         self._inbox = b""
-        self._body: Body | None = None
+        self.body: Body | None = None
         self._tunnel = False
 
     def start(self, owner: Owner, method: bytes, message: bytes, *, unchunk: bool = False) -> None:
@@ -139,7 +142,7 @@ class Upstream(asyncio.Protocol):
     def release(self) -> None:
         """The exchange is over and the connection may serve another."""
         self.owner = None
-        self._body = None
+        self.body = None
         self.reused = True
         if self.spoiled or self.full or self.transport.is_closing():
             self.transport.abort()
@@ -188,7 +191,7 @@ class Upstream(asyncio.Protocol):
             self.close()  # An answer nobody asked for would be taken for the next one's.
         elif self._tunnel:
             self.owner.on_tunnel_data(data)
-        elif self._body is not None:
+        elif self.body is not None:
             self._read_body(data)
         else:
             self._read_head(data)
@@ -238,17 +241,17 @@ class Upstream(asyncio.Protocol):
     @property
     def counted(self) -> int:
         """Bytes missing of an answer whose length is known."""
-        return self._body.counted if self._body is not None else 0
+        return self.body.counted if self.body is not None else 0
 
     def on_bypass_start(self) -> None:
         self.transport.pause_reading()
 
     def on_bypassed(self, count: int) -> None:
         owner = cast("Owner", self.owner)
-        if self._body is None:
-            owner.on_tunnel_data(b"")
+        if self.body is None:
+            owner.on_tunnel_passed(count)
         else:
-            self._body.skip(count)
+            self.body.skip(count)
             owner.on_answer_body(self, b"", False)
 
     def on_bypass_end(self, error: OSError | None) -> None:
@@ -258,7 +261,7 @@ class Upstream(asyncio.Protocol):
             return
         if not self.held and not self.transport.is_closing():
             self.transport.resume_reading()
-        if self._body is not None and not self._body.left:
+        if self.body is not None and not self.body.left:
             self._read_body(b"")
 
     def on_bypass_lost(self) -> None:
@@ -334,13 +337,13 @@ class Upstream(asyncio.Protocol):
         if framing == len(data):  # The usual answer: complete in one piece.
             owner.on_answer(self, head, data, True)
             return
-        body = self._body = Body(framing)
+        body = self.body = Body(framing)
         taken = self._take(body, data)
         if taken is not None:
             owner.on_answer(self, head, taken, body.done)
 
     def _read_body(self, data: bytes) -> None:
-        body = cast("Body", self._body)
+        body = cast("Body", self.body)
         taken = self._take(body, data)
         if taken is not None and (taken or body.done):
             cast("Owner", self.owner).on_answer_body(self, taken, body.done)

@@ -70,6 +70,49 @@ def parse(text: str, protocol: str, syntax: str) -> Rule:
     return v2.parse(text, protocol) if syntax == "v2" else language.parse(text, protocol)
 
 
+class Read(NamedTuple):
+    """What a rule says: its tree, the only hosts it can match (see `hosts_of`), and what else to ask; None: nothing."""
+
+    rule: Rule
+    hosts: frozenset[bytes] | None
+    is_catch_all: bool
+    test: Callable[[Any], bool] | None
+
+
+class Rules:
+    """Rules by protocol, syntax and text: to read one takes longer than all else about its router.
+
+    former: those that were read for the tables before; of these only the ones that are asked for again are kept.
+    """
+
+    __slots__ = ("_former", "_known")
+
+    def __init__(self, former: Rules | None = None) -> None:
+        self._former = former._known if former is not None else {}
+        self._known: dict[tuple[str, str, str], Read] = {}
+
+    def read(self, text: str, protocol: str, syntax: str) -> Read:
+        """What the rule says. Raises RuleError."""
+        key = protocol, syntax, text
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._former.get(key) or _read(*key)
+        return found
+
+    def settle(self) -> None:
+        """All has been asked for: forget the rest."""
+        self._former = {}
+
+
+def _read(protocol: str, syntax: str, text: str) -> Read:
+    rule = parse(text, protocol, syntax)
+    hosts = hosts_of(rule)
+    is_catch_all = rule == _ANY_CONNECTION
+    left = None if is_catch_all else rule if hosts is None else _without_host(rule)
+    compiled: Callable[[Rule], Callable[[Any], bool]] = compile_tcp if protocol == "tcp" else compile_rule
+    return Read(rule, hosts, is_catch_all, None if left is None else compiled(left))
+
+
 class _Entry(NamedTuple):
     """A router in its place: `rank` 0 is tried first; `test` None is known to match."""
 
@@ -87,20 +130,20 @@ class _Table:
 
     __slots__ = ("_by_ending", "_by_host", "_longest", "_rest", "routes")
 
-    def __init__(self, routers: Iterable[Router], protocol: str, compiled: Callable[[Rule], Callable[[Any], bool]]):
+    def __init__(self, routers: Iterable[Router], protocol: str, rules: Rules) -> None:
         by_host: dict[bytes, list[_Entry]] = {}
         by_ending: dict[bytes, list[_Entry]] = {}
         rest: list[_Entry] = []
         routes: list[Route] = []
-        for rank, (router, rule) in enumerate(in_order(routers, protocol)):
-            hosts = hosts_of(rule)
-            route = Route(router, hosts, is_catch_all=rule == _ANY_CONNECTION)
+        read = [(router, rules.read(router.rule, protocol, router.syntax)) for router in routers]
+        read.sort(key=lambda pair: -priority_of(pair[0], pair[1].rule))
+        for rank, (router, (_, hosts, is_catch_all, test)) in enumerate(read):
+            route = Route(router, hosts, is_catch_all=is_catch_all)
             routes.append(route)
+            entry = _Entry(rank, test, route)
             if hosts is None:
-                rest.append(_Entry(rank, None if route.is_catch_all else compiled(rule), route))
+                rest.append(entry)
                 continue
-            left = _without_host(rule)
-            entry = _Entry(rank, None if left is None else compiled(left), route)
             for host in hosts:
                 index = by_ending if is_wildcard(host) or is_ending(host) else by_host
                 index.setdefault(host, []).append(entry)
@@ -161,8 +204,8 @@ class HttpTable(_Table):
 
     __slots__ = ()
 
-    def __init__(self, routers: Iterable[Router] = ()) -> None:
-        super().__init__(routers, "http", compile_rule)
+    def __init__(self, routers: Iterable[Router] = (), rules: Rules | None = None) -> None:
+        super().__init__(routers, "http", rules or Rules())
 
 
 class TcpTable(_Table):
@@ -170,8 +213,8 @@ class TcpTable(_Table):
 
     __slots__ = ()
 
-    def __init__(self, routers: Iterable[Router] = ()) -> None:
-        super().__init__(routers, "tcp", compile_tcp)
+    def __init__(self, routers: Iterable[Router] = (), rules: Rules | None = None) -> None:
+        super().__init__(routers, "tcp", rules or Rules())
 
 
 def priority_of(router: Router, rule: Rule) -> int:

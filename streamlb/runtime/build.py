@@ -24,12 +24,12 @@ from streamlb.errors import InternalError
 from streamlb.runtime.gates import gates_of
 from streamlb.runtime.limits import ANY_TIME, Limits
 from streamlb.runtime.reach import Reach, reach_of
-from streamlb.runtime.snapshot import Runtime
+from streamlb.runtime.snapshot import EntryPointTable, Runtime
 from streamlb.runtime.strategies import Strategies
-from streamlb.runtime.tables import table_of
+from streamlb.runtime.tables import table_in_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from streamlb.balance.selection import Node, ServerState
     from streamlb.balance.strategy import Strategy
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 MAX_REPEATED_BODY = 1024 * 1024
 """Bytes of a request's body kept for a fallback, where the configuration says -1."""
+RULED = ("http", "tcp")
+"""The protocols whose routers have rules."""
 MAX_DEPTH = 100
 """Services below one another. A named limit, so that no pick can exhaust the stack."""
 
@@ -57,6 +59,26 @@ def build(
     random: numbers in [0, 1) for the strategies that draw lots; without it the same row each time.
     Takes over from `registry` what survives a reload. Raises InternalError with the registry unchanged.
     """
+    steps = build_in_steps(config, registry, worker=worker, workers=workers, version=version, random=random)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            runtime: Runtime = end.value
+            return runtime
+
+
+def build_in_steps(
+    config: model.Config,
+    registry: Registry,
+    *,
+    worker: int,
+    workers: int,
+    version: int,
+    random: Callable[[], float] | None = None,
+) -> Generator[None, None, Runtime]:
+    """As `build`, in small steps, between which others may have their turn: what they do to the states that both worlds
+    share counts, but a server that goes up or down meanwhile must be told to its parents again."""
     renewal = registry.renew()
     services: dict[tuple[str, str], Node] = {}
     for protocol in PROTOCOLS:
@@ -64,10 +86,20 @@ def build(
         trees = _Trees(protocol, config, renewal, strategies)
         for name in config.section(protocol).services:
             services[protocol, name] = trees.node(name)
+            yield
+    for protocol in RULED:
+        for router in config.section(protocol).routers.values():
+            renewal.rules.read(router.rule, protocol, config.syntax_of(router))
+            yield
     gates = gates_of(config, renewal.counts)
-    entry_points = {name: table_of(name, config, services, gates) for name in config.entry_points}
+    entry_points: dict[str, EntryPointTable] = {}
+    for name in config.entry_points:
+        entry_points[name] = yield from table_in_steps(name, config, services, gates, renewal.rules)
+        yield
+    runtime = Runtime(version, config, entry_points, services)
+    yield
     renewal.commit()
-    return Runtime(version, config, entry_points, services)
+    return runtime
 
 
 # --- service trees -----------------------------------------------------------------------------------------------
@@ -265,6 +297,10 @@ def _sticky(service: str, children: list[Child], cookie: model.Cookie) -> Sticky
 
 
 def _http_server(configured: model.Server, service: str, pass_host_header: bool, state: ServerState) -> Server:
+    if configured.url.startswith(UNIX):
+        host_field = None if pass_host_header else b"localhost"
+        path = configured.url.removeprefix(UNIX)
+        return Server(configured.name, path, 0, service=service, host_field=host_field, state=state)
     scheme, host, port = _split_url(configured.url)
     return Server(
         configured.name,
@@ -287,6 +323,8 @@ def _raw_server(configured: model.Server, service: str, state: ServerState) -> S
 # --- addresses ---------------------------------------------------------------------------------------------------
 
 
+UNIX = "unix:"
+"""How the URL of a server at a Unix socket begins; the path follows."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from streamlb.balance.load import LeastBusy, LeastTime
 from streamlb.balance.selection import ServerState
 from streamlb.balance.strategy import Rotation
+from streamlb.routing.router import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,7 @@ class Registry:
     parked: of servers in maintenance, as long as they are: what is still under way there.
     """
 
-    __slots__ = ("_counts", "_queues", "_quotas", "_states", "_strategies", "parked", "retired", "stirred")
+    __slots__ = ("_counts", "_queues", "_quotas", "_rules", "_states", "_strategies", "parked", "retired", "stirred")
 
     def __init__(self) -> None:
         # across snapshots
@@ -49,6 +50,7 @@ class Registry:
         self._quotas: dict[StateKey, Quota] = {}
         self._queues: dict[ServiceKey, tuple[Queue, Places]] = {}
         self._counts: dict[tuple[str, str], dict[ClientAddress, int]] = {}
+        self._rules = Rules()
         self.parked: dict[StateKey, ServerState] = {}
         # snapshot
         self.retired: list[ServerState] = []
@@ -61,6 +63,8 @@ class Registry:
 
 class Renewal:
     """One build's view of a registry: gives out what is known, remembers what was used, forgets the rest.
+
+    rules: of routers, as far as they were read.
 
     Keys are of protocol, service and, where there are several, the name of the server or mirror.
     """
@@ -75,6 +79,7 @@ class Renewal:
         "_states",
         "_strategies",
         "_transports",
+        "rules",
     )
 
     def __init__(self, registry: Registry) -> None:
@@ -82,6 +87,7 @@ class Renewal:
         self._states: dict[StateKey, ServerState] = {}
         self._parked: dict[StateKey, ServerState] = {}
         self._transports: dict[StateKey, Transport] = {}
+        self.rules = Rules(registry._rules)
         self._places: dict[StateKey, int] = {}
         self._strategies: dict[ServiceKey, Ordered] = {}
         self._quotas: dict[StateKey, Quota] = {}
@@ -163,6 +169,8 @@ class Renewal:
         registry._quotas = self._quotas
         self._commit_queues()
         registry._counts = self._counts
+        self.rules.settle()
+        registry._rules = self.rules
 
     def _commit_queues(self) -> None:
         registry = self._registry

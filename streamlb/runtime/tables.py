@@ -1,6 +1,6 @@
 """The tables of entry points: which routers join one, and which of them look at what comes over TLS.
 
-What lives here: `table_of`. What must not: services (`build.py`). Called by `build.py`.
+What lives here: `table_in_steps`. What must not: services (`build.py`). Called by `build.py`.
 Specified by Traefik's routers pages: a router with `tls` takes TLS connections only, one without takes none.
 """
 
@@ -13,14 +13,14 @@ from streamlb.config.model import qualify, tls_options_named
 from streamlb.config.observation import PING
 from streamlb.config.tls import DEFAULT_OPTIONS, RouterTls
 from streamlb.errors import InternalError
-from streamlb.routing.router import HttpTable, Route, Router, TcpTable
+from streamlb.routing.router import HttpTable, Route, Router, Rules, TcpTable
 from streamlb.runtime.limits import Override
 from streamlb.runtime.local import Pinging
 from streamlb.runtime.redirection import redirecting_router
 from streamlb.runtime.snapshot import EntryPointTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from streamlb.balance.selection import Node
     from streamlb.config import model
@@ -28,19 +28,28 @@ if TYPE_CHECKING:
     from streamlb.runtime.local import Local
 
 
-def table_of(
-    name: str, config: model.Config, services: dict[tuple[str, str], Node], gates: Mapping[str, Gates]
-) -> EntryPointTable:
+STEP = 100
+"""Routers looked at in one step."""
+
+
+def table_in_steps(
+    name: str,
+    config: model.Config,
+    services: dict[tuple[str, str], Node],
+    gates: Mapping[str, Gates],
+    rules: Rules | None = None,
+) -> Generator[None, None, EntryPointTable]:
     """What one entry point routes to; without any router a TCP one answers HTTP, with 404.
 
-    gates: those of TCP routers that have middlewares, by router.
+    gates: those of TCP routers that have middlewares, by router. rules: those that were read already.
     """
     options = config.entry_points[name]
     if options.kind == "udp":
-        routers = _routers("udp", name, config, services)
+        routers = yield from _routers("udp", name, config, services)
         return EntryPointTable(name, options, udp_route=Route(routers[0]) if routers else None)
-    http = _routers("http", name, config, services)
-    tcp = [router._replace(gates=gates.get(router.name)) for router in _routers("tcp", name, config, services)]
+    http = yield from _routers("http", name, config, services)
+    tcp = yield from _routers("tcp", name, config, services)
+    tcp = [router._replace(gates=gates.get(router.name)) for router in tcp]
     redirecting = redirecting_router(name, config)
     if redirecting is not None:
         http.append(redirecting._replace(observed=options.observability))
@@ -51,23 +60,26 @@ def table_of(
     plain = [router for router in http if router.tls is None]
     over_tls = [router for router in tcp if router.tls is not None]
     in_the_clear = [router for router in tcp if router.tls is None]
+    yield
     return EntryPointTable(
         name,
         options,
-        http=HttpTable(plain) if plain or not (tcp or secure or options.http.tls) else None,
-        https=HttpTable(secure) if secure or options.http.tls else None,
-        tcp=TcpTable(in_the_clear) if in_the_clear else None,
-        tcp_tls=TcpTable(over_tls) if over_tls else None,
+        http=HttpTable(plain, rules) if plain or not (tcp or secure or options.http.tls) else None,
+        https=HttpTable(secure, rules) if secure or options.http.tls else None,
+        tcp=TcpTable(in_the_clear, rules) if in_the_clear else None,
+        tcp_tls=TcpTable(over_tls, rules) if over_tls else None,
         tracing=config.tracing if options.observability.tracing else None,
     )
 
 
 def _routers(
     protocol: str, entry_point: str, config: model.Config, services: dict[tuple[str, str], Node]
-) -> list[Router]:
+) -> Generator[None, None, list[Router]]:
     """The routers that join an entry point: those that name it and those that name none."""
     joined = []
-    for name, router in config.section(protocol).routers.items():
+    for number, (name, router) in enumerate(config.section(protocol).routers.items()):
+        if number % STEP == 0:
+            yield
         unknown = [each for each in router.entry_points if each not in config.entry_points]
         if unknown:
             raise InternalError(f"{protocol} router {name}: entry point {unknown[0]} does not exist")

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
 TICKS_PER_TIMEOUT = 16
 """A quiet flow ends at most one tick after its timeout, never before."""
@@ -177,8 +177,10 @@ class FlowTable(Generic[F]):
         for lines in (self._lines, self._clients[flow.client]):
             del lines.served[flow]
 
-    def expire(self, now: float, max_visits: int) -> list[F]:
+    def expire(self, now: float, max_visits: int, on_alive: Callable[[F], object] = bool) -> list[F]:
         """Forget and return the flows quiet for the timeout; looks at no more than `max_visits` flows.
+
+        on_alive: called with those that were looked at and go on.
 
         With work left over, `next_at` stays in the past. Cost: O(visits), which is O(1) per flow and timeout.
         """
@@ -195,6 +197,7 @@ class FlowTable(Generic[F]):
                     ended.append(flow)
                 else:
                     self._file(flow, number + 1)
+                    on_alive(flow)
             del self._ticks[number]
         return ended
 

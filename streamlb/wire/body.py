@@ -36,14 +36,15 @@ class Body:
     """One body, fed with what arrives.
 
     done: the last byte was seen. left: bytes missing of a counted body or of the chunk being read.
+    announced: bytes of content that were promised so far; where nothing is promised, those that have come.
     """
 
-    __slots__ = ("_line", "_state", "_trailers", "done", "left")
+    __slots__ = ("_line", "_state", "_trailers", "announced", "done", "left")
 
     def __init__(self, framing: int) -> None:
         self._line = b""
         self._trailers = 0
-        self.left = max(framing, 0)
+        self.left = self.announced = max(framing, 0)
         self.done = framing == 0
         self._state = _COUNT if framing >= 0 else _SIZE if framing == CHUNKED else _ENDLESS
 
@@ -55,6 +56,7 @@ class Body:
         """
         if self._state == _ENDLESS:
             taken = len(data)
+            self.announced += taken
         elif self._state == _COUNT:
             taken = min(len(data), self.left)
             self.left -= taken
@@ -64,6 +66,11 @@ class Body:
         if payload is not None and taken:
             payload.append(data[:taken])
         return taken
+
+    @property
+    def passed(self) -> int:
+        """Bytes of content that were taken so far, chunk framing and trailers not among them."""
+        return self.announced - self.left
 
     @property
     def counted(self) -> int:
@@ -88,7 +95,8 @@ class Body:
                     self._state = _DATA_END
                 continue
             if self._state == _SIZE and not self._line:
-                at = _pass_whole_chunks(data, at, payload)
+                at, content = _pass_whole_chunks(data, at, payload)
+                self.announced += content
                 if at == size:
                     break
             end = data.find(b"\n", at) + 1
@@ -111,6 +119,7 @@ class Body:
             self.left = int(match[1], 16)
             if self.left > _MAX_CHUNK:
                 raise BodyError("a chunk size out of range")
+            self.announced += self.left
             self._state = _DATA if self.left else _TRAILER
         elif self._state == _DATA_END:
             if line != b"\r\n":
@@ -127,11 +136,13 @@ class Body:
                 raise BodyError("a trailer that only a head may have")
 
 
-def _pass_whole_chunks(data: bytes, at: int, payload: list[bytes] | None) -> int:
-    """Where the plain chunks that lie in `data` complete end: many small ones must not cost much more than a large one.
+def _pass_whole_chunks(data: bytes, at: int, payload: list[bytes] | None) -> tuple[int, int]:
+    """Where the plain chunks that lie in `data` complete end, and how many bytes of content they have: many small ones
+    must not cost much more than a large one.
 
     Whatever is not plain (the last chunk, a piece, a flaw) is left to be walked step by step.
     """
+    content = 0
     while (match := _size_at(data, at)) is not None:
         start, length = match.end(), int(match[1], 16)
         end = start + length
@@ -139,8 +150,9 @@ def _pass_whole_chunks(data: bytes, at: int, payload: list[bytes] | None) -> int
             break
         if payload is not None:
             payload.append(data[start:end])
+        content += length
         at = end + 2
-    return at
+    return at, content
 
 
 def encode_chunk(data: bytes) -> bytes:

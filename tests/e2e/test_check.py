@@ -142,6 +142,33 @@ def test_what_is_allowed_but_hardly_meant_is_noted(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == f"{path} is valid: 1 entry point, 1 router, 1 service, 0 servers"
 
 
+def test_strict_is_not_happy_with_notes(tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    assert check("--strict", path).returncode == 3
+    assert check("--strict", ROOT / "conf" / "lb.yaml").returncode == 0
+    path.write_text("entryPoints: 5\n")
+    assert check("--strict", path).returncode == 1
+
+
+def test_validate_is_check() -> None:
+    conf = str(ROOT / "conf" / "lb.yaml")
+    command = [sys.executable, "-m", "streamlb", "validate", conf]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=30)
+    assert (done.returncode, done.stdout) == (0, check(conf).stdout)
+
+
+def test_names_are_looked_up_if_one_wants(tmp_path: Path) -> None:
+    path = tmp_path / "names.yaml"
+    servers = '[{url: "http://localhost:1"}, {url: "http://nowhere.invalid:1"}, {url: "http://127.0.0.1:1"}]'
+    path.write_text(GOOD.replace("servers: []", f"servers: {servers}"))
+    assert "no address" not in check(path).stdout
+    done = check("--resolve", "--strict", path)
+    assert done.returncode == 3
+    assert "note: http.services.s.loadBalancer.servers[1].url: `nowhere.invalid` has no address here: " in done.stdout
+    assert done.stdout.count("no address") == 1
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "gone.yaml"
     done = check(path)

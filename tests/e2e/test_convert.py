@@ -254,3 +254,11 @@ def test_a_result_that_is_not_valid_here_is_told() -> None:
     assert "The result is not valid here:" in done.stderr
     assert "cannot read `/no/a.pem`" in done.stderr
     assert "certFile" in done.stdout
+
+
+def test_nothing_to_carry_over_is_told() -> None:
+    done = streamlb("haproxy", "-", stdin="global\n daemon\n")
+    assert done.returncode == 1
+    assert "nothing is listened on" in done.stderr
+    assert "line 2: daemon" in done.stderr
+    assert done.stdout == ""

@@ -67,9 +67,15 @@ def test_write_keeps_links_and_modes(ugly: Path, tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_stops_no_other(ugly: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("a: [\n")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff")
+    inside = tmp_path / "inside" / "more.yml"
+    inside.parent.mkdir()
+    inside.write_text(UGLY)
     done = streamlb("fmt", "--write", tmp_path, tmp_path / "missing.yaml")
     assert done.returncode == 1
     assert "broken.yaml:2:1: error" in done.stderr
+    assert "not UTF-8" in done.stderr
+    assert inside.read_text() == FINE
     assert "missing.yaml:1:1: error: cannot read the file" in done.stderr
     assert ugly.read_text() == FINE
 

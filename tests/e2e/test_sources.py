@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -119,3 +120,22 @@ def test_the_same_twice_names_both_places(tmp_path: Path) -> None:
         assert f"{tmp_path}/b.yaml:1:18: error: http.routers.x: `x` is given twice; the first" in printed
         assert f"line 1 of {tmp_path}/a.yaml" in printed
         assert str(conf) not in printed
+
+
+def test_show_config(tmp_path: Path) -> None:
+    conf = main(tmp_path, 8000)
+    (tmp_path / "a.yaml").write_text(app("a", 1))
+
+    def show(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [*STREAMLB, "show", "config", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=30)
+
+    done = show(tmp_path, "--origins")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f'    address: "127.0.0.1:8000"  # {conf}:1\n' in done.stdout
+    found = json.loads(show(conf, tmp_path / "a.yaml", "--format", "json", "--defaults").stdout)
+    assert found["http"]["services"]["a"]["loadBalancer"]["strategy"] == "wrr"
+    done = show(tmp_path / "gone.yaml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "cannot read the file" in done.stderr
+    assert show().returncode == 2

@@ -72,6 +72,7 @@ def test_who_falls_silent_is_cut_in_time() -> None:
     port, address = entry_point()
     beginnings = [HELLO[:size] for size in (0, 1, 5, len(HELLO) // 2, len(HELLO) - 1, len(HELLO))]
     with recording() as origin, running_streamlb(impatient(address, origin.port)) as proxy:
+        assert served(port)  # What is kept from the first connection on is there.
         before = descriptors(proxy.workers()[0])
         with contextlib.ExitStack() as stack:
             silent = [sock for first in beginnings for sock in stack.enter_context(held(port, 5, first))]

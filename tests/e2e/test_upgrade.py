@@ -110,3 +110,22 @@ def test_entry_points_and_workers_come_and_go_with_an_upgrade(tmp_path: Path) ->
                 http_get(gone)
             load.await_more(20)
         assert load.failed == 0, load
+
+
+def test_the_command_waits_and_tells(tmp_path: Path) -> None:
+    port = free_port()
+    path = tmp_path / "lb.yaml"
+    with recording() as origin:
+        path.write_text(config(port, origin.port))
+        with running_streamlb(path) as proxy, upgrading(proxy), constant_load(port) as load:
+            path.write_text("nonsense")
+            assert "the successor ended with exit code 1 before it was ready" in proxy.ctl("upgrade", code=1)
+            assert proxy.process.poll() is None
+            path.write_text(config(port, origin.port))
+            told = proxy.ctl("upgrade")
+            [_, pid] = successors(proxy)
+            assert told == f"pid {pid} serves; pid {proxy.pid} finishes what is in flight\n"
+            assert proxy.wait() == 0
+            assert str(pid) in proxy.ctl("status"), "the socket is the other one's now"
+            load.await_more(20)
+        assert load.failed == 0, load

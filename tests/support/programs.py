@@ -7,6 +7,7 @@ whatever happened, and what it printed is shown by pytest when the test fails.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -97,7 +98,26 @@ class Program:
 
 
 class Proxy(Program):
-    """A running `streamlb run`."""
+    """A running `streamlb run`, with a socket and a state of its own."""
+
+    def __init__(self, command: Sequence[str | Path], folder: Path, *, env: Mapping[str, str] | None = None) -> None:
+        self.socket = folder / "ctl.sock"
+        own = {"STREAMLB_SOCKET": str(self.socket), "STATE_DIRECTORY": str(folder / "state")}
+        super().__init__(command, folder, env={**own, **(env or {})}, name="streamlb")
+
+    def ctl(self, *args: str, code: int = 0) -> str:
+        """What `streamlb ARGS` says of this one on stdout (with another code: on stderr); it must end with `code`."""
+        done = subprocess.run(
+            [*STREAMLB, *args, "--socket", str(self.socket)],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "NO_COLOR": "1"},
+        )  # fmt: skip
+        assert done.returncode == code, f"streamlb {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stderr if code else done.stdout
+
+    def ask(self, *args: str) -> Any:
+        """What `streamlb ARGS --json` says."""
+        return json.loads(self.ctl(*args, "--json"))
 
     def workers(self) -> list[int]:
         """The process ids of its worker processes."""
@@ -156,7 +176,7 @@ def running_streamlb(config: str | Path, *, env: Mapping[str, str] | None = None
         if isinstance(config, str):
             path = Path(folder) / "lb.yaml"
             path.write_text(config)
-        proxy = Proxy([*STREAMLB, "run", path], Path(folder), env=env, name="streamlb")
+        proxy = Proxy([*STREAMLB, "run", path], Path(folder), env=env)
         try:
             if wait:
                 proxy.wait_for("ready in")

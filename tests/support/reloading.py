@@ -19,6 +19,8 @@ from tests.support.until import until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+DYNAMIC = ("http", "tcp", "udp", "tls")
+DYNAMIC_FILE = "dynamic.yaml"
 ENDS = ("version", "the configuration is as before", "the new configuration is not served")
 
 
@@ -32,10 +34,16 @@ class Live:
         self.write()
 
     def write(self) -> None:
-        """Replace the file, as editors do."""
-        new = self.path.with_suffix(".new")
-        new.write_text(json.dumps(self.tree, indent=1))
-        new.rename(self.path)
+        """Replace the files that change, as editors do. Of the dynamic part nobody hears before the next reload."""
+        dynamic = {key: self.tree[key] for key in DYNAMIC if key in self.tree}
+        static = {key: value for key, value in self.tree.items() if key not in DYNAMIC}
+        static["providers"] = {"file": {"filename": DYNAMIC_FILE, "watch": False}}
+        for path, tree in ((self.path.with_name(DYNAMIC_FILE), dynamic), (self.path, static)):
+            text = json.dumps(tree or {"http": {}}, indent=1)
+            if not path.exists() or path.read_text() != text:
+                new = path.with_suffix(".new")
+                new.write_text(text)
+                new.rename(path)
 
     def reload(self, *, ok: bool = True) -> list[str]:
         """Write, say SIGHUP, wait until it is over; what the log says meanwhile."""

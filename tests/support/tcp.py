@@ -20,6 +20,7 @@ from streamlb.proxy.arrival import Arrival
 from streamlb.proxy.live import Live
 from streamlb.proxy.pump import workshop
 from streamlb.proxy.tcp import TcpEntry
+from streamlb.routing.router import Route, Router
 from streamlb.runtime.reach import Reach
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def world_of(service: Any, *, dial_timeout: float = 5.0, gates: Gates | None = N
 
     reach: fields of `Reach`, for every server that has none of its own.
     """
-    route = SimpleNamespace(name="everybody", service=service, gates=gates)
+    route = Route(Router("everybody", "HostSNI(`*`)", service, gates=gates))
     tcp = SimpleNamespace(route=lambda _client: route if service is not None else None)
     for server in _servers(service):
         server.limits = server.limits or Reach(dial=dial_timeout, **reach)

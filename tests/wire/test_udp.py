@@ -246,3 +246,23 @@ async def test_aborting_closes_everything() -> None:
         assert bench.sock.fileno() < 0, "the port is free for a successor"
         bench.entry.abort()
         bench.entry.drain()
+
+
+@on_both_loops
+async def test_who_leaves_the_clients_to_another_still_answers() -> None:
+    """A successor has the same socket: it gets what clients say, and the answers to what was asked before get out."""
+    origin = Origin(lambda _: None)
+    async with bench_of(origin) as bench:
+        with bench.entry.sock.dup() as successor:
+            client = bench.client()
+            client.send(b"before")
+            await until_async(lambda: origin.datagrams == [b"before"])
+            bench.entry.stop_reading()
+            bench.entry.stop_reading()
+            bench.live.drain()
+            client.send(b"after")
+            assert await asyncio.wait_for(bench.loop.sock_recv(successor, 100), 5) == b"after"
+            origin.send(b"answer", origin.heard[0][1])
+            assert await client.hear() == b"answer"
+            assert origin.datagrams == [b"before"]
+            assert len(bench.live) == 1, "until its flows are silent"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlb.config.duration import DurationError, parse_duration
+from streamlb.config.duration import DurationError, format_duration, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,23 @@ def test_parts_add_up(hours: int, minutes: int, seconds: int, milliseconds: int)
 def test_any_text_is_a_duration_or_a_duration_error(text: str) -> None:
     with suppress(DurationError):
         assert parse_duration(text) >= 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.3, "300ms"),
+        (1e-6, "1us"),
+        (1.5, "1.5s"),
+        (10, "10s"),
+        (90, "1m30s"),
+        (3600, "1h"),
+        (5400, "1h30m"),
+        (3661.25, "1h1m1.25s"),
+        (-2, "-2s"),
+    ],
+)
+def test_durations_as_text(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+    assert parse_duration(text, signed=True) == pytest.approx(seconds)

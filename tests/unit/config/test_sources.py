@@ -41,6 +41,13 @@ def test_a_change_is_taken_over(tmp_path: Path) -> None:
     assert files.reread() == (["c", "d"], [], [])
 
 
+def test_nothing_is_done_where_nothing_has_changed(tmp_path: Path) -> None:
+    files = of(tmp_path, a=app("a"))
+    loaded = files.sources.reread().loaded
+    os.utime(tmp_path / "a.yaml")
+    assert files.sources.reread().loaded is loaded
+
+
 def test_a_file_that_did_not_change_is_not_parsed_again(tmp_path: Path) -> None:
     files = of(tmp_path, a=app("a"), b=app("b"))
     before = files.sources.reread().loaded
@@ -130,6 +137,16 @@ def test_a_new_file_that_is_not_good_is_left_out(tmp_path: Path) -> None:
     routers, problems, kept = files.reread()
     assert (routers, kept) == (["a", "c"], [])
     assert {problem.partition(":")[0] for problem in problems} == {"b.yaml", "d.yaml"}
+
+
+def test_a_good_change_is_not_held_for_a_bad_one_beside_it(tmp_path: Path) -> None:
+    """What the new file needs, the last good version of the bad one still has."""
+    files = of(tmp_path, a=app("a"))
+    files.write({"a.yaml": "http: {routers: 1}\n", "b.yaml": "http: {routers: {x: {rule: Path(`/x`), service: a}}}\n"})
+    routers, problems, kept = files.reread()
+    assert routers == ["a", "x"]
+    assert [place.partition(":")[0] for place in problems] == ["a.yaml"]
+    assert kept == ["a.yaml"]
 
 
 def test_who_removes_what_others_need_is_to_blame(tmp_path: Path) -> None:

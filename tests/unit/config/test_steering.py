@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from streamlb.config.resolution import resolved
-from streamlb.config.steering import Intervention, Map, Place, lapsed, places_of, steered
+from streamlb.config.steering import Intervention, Map, Place, is_deserted, lapsed, places_of, steered
 from streamlb.errors import RefusedError
 from tests.unit.config.asking import config_of
 
@@ -227,3 +227,16 @@ def test_everything_with_a_weight_has_a_place() -> None:
     assert places["http", "canary", "v1"] == 3
     assert places["tcp", "db", "db.internal:5432"] == 1
     assert not [key for key in places if key[1] == "copied"]
+
+
+def test_a_service_that_has_nobody_left_is_known() -> None:
+    config = config_of(TEXT)
+    assert not is_deserted(None)
+    assert not is_deserted(config.http.services["copied"])
+    for state in ("drain", "maintenance"):
+        alone = steered(config, [intervention("http://10.0.0.1:80", state, service="v2")])
+        assert is_deserted(alone.http.services["v2"])
+        one_of_two = steered(config, [intervention("http://10.0.0.1:80", state)])
+        assert not is_deserted(one_of_two.http.services["v1"])
+    nobody = [intervention(name, 0, 1, service="canary") for name in ("v1", "v2")]
+    assert is_deserted(steered(config, nobody).http.services["canary"])

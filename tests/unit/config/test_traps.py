@@ -45,6 +45,10 @@ def _either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         ),
         ("a:\n  address:foo\n  udp: 1\n", "2:10  | a space is missing behind the colon | address: foo"),
         ("a:\n  address::80\n  udp: 1\n", "2:10  | a space is missing behind the colon | address: :80"),
+        (
+            "a: {b: :${PORT}}\n",
+            '1:9  | a value with `${...}` must be quoted inside `{...}` and `[...]` | quote it: "..."',
+        ),
         ("a: [\n", "2:1  | a value is missing here, or a `[` or `{` above is not closed | "),
         (": b\n", "1:1  | a key is missing in front of the colon | "),
         ("a: b: c\n", '1:5  | a value that holds `: ` must be quoted | quote it: "..."'),

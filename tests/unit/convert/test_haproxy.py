@@ -138,3 +138,13 @@ def test_whatever_is_missing_nothing_breaks(seed: int) -> None:
     except ConvertError:
         return
     plain(draft)
+
+
+def test_where_relative_paths_begin() -> None:
+    draft = from_haproxy(
+        "global\n crt-base /etc/crt\n ca-base /etc/ca\nlisten a\n mode http\n bind :443 ssl crt a.pem crt /b.pem\n"
+        " server a 10.0.0.1:443 ssl verify required ca-file ca.pem\n"
+    )
+    found = plain(draft)
+    assert [pair["certFile"] for pair in found["tls"]["certificates"]] == ["/etc/crt/a.pem", "/b.pem"]
+    assert found["http"]["serversTransports"]["servers"]["rootCAs"] == ["/etc/ca/ca.pem"]

@@ -27,5 +27,7 @@ def test_reasons(directive: str, why: str) -> None:
 
 
 def test_what_stands_inside() -> None:
-    draft = from_nginx("http { server { if ($x) { unheard_of 1; } location / { proxy_pass http://10.0.0.1; } } }")
-    assert reason(draft, "unheard_of") == "inside what was left: if"
+    draft = from_nginx("http { server { if ($x) { a 1; b 2; } location / { proxy_pass http://10.0.0.1; } } }")
+    assert reason(draft, "if") == "only routers decide, by their rules; with the 2 inside"
+    draft = from_nginx("http { server { location / { root /x; unheard_of; } } }")
+    assert reason(draft, "unheard_of") == "inside what was left: location"

@@ -21,7 +21,7 @@ from streamlb.proxy.heads import Habits
     ],
 )
 def test_the_peer_is_an_address(host: str, peer: str) -> None:
-    entry = Mock()
+    entry = Mock(is_secure=False)
     entry.clock.after.return_value = 1.0
     entry.habits = Habits()
     connection = Downstream(entry)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlb.routing.router import HttpTable, Router, TcpTable, asks_for_tls, hosts_of
+from streamlb.routing.router import HttpTable, Router, Rules, TcpTable, asks_for_tls, hosts_of
 from streamlb.routing.rule import And, Matcher, Not, Or, Rule, parse, render
 from tests.unit.routing.rules import CONNECTIONS, HOSTS, PATHS, REQUESTS, RULES, TCP_RULES, WILDCARDS, Ask, matches
 
@@ -275,3 +275,21 @@ def test_tcp_equals_a_search(rules: list[Rule], connection: Ask) -> None:
 def test_what_only_a_handshake_tells(text: str, asking: str | None) -> None:
     found = asks_for_tls(parse(text, "tcp"))
     assert (found.name if found else None) == asking
+
+
+def test_a_rule_is_read_once_and_forgotten_when_nobody_asks_again() -> None:
+    first = Rules()
+    one, other = (first.read(f"Host(`{host}`)", "http", "v3") for host in ("a.example", "b.example"))
+    assert first.read("Host(`a.example`)", "http", "v3") is one
+    assert (one.hosts, one.test) == (frozenset({b"a.example"}), None)
+    first.settle()
+    second = Rules(first)
+    assert second.read("Host(`a.example`)", "http", "v3") is one
+    second.settle()
+    assert Rules(second).read("Host(`b.example`)", "http", "v3") is not other
+
+
+def test_a_rule_is_another_one_in_another_protocol_or_syntax() -> None:
+    rules = Rules()
+    assert rules.read("ClientIP(`10.0.0.1`)", "http", "v3") is not rules.read("ClientIP(`10.0.0.1`)", "tcp", "v3")
+    assert rules.read("HostSNI(`*`)", "tcp", "v3").is_catch_all

@@ -1,0 +1,1 @@
+"""What the control process shows of itself, and how it is steered, over HTTP on Unix sockets."""
