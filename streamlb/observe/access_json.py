@@ -305,7 +305,7 @@ def _add_tls(line: HttpLine | TcpLine, record: HttpRecord | TcpRecord) -> None:
     if record.tls is not None:
         line.TLSVersion, line.TLSCipher = record.tls.version, record.tls.cipher
         if record.tls.subject:
-            line.TLSClientSubject = record.tls.subject
+            line.TLSClientSubject = sentence(record.tls.subject)
 
 
 def _split_host(host: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ REASON: Final = "reason"
 
 
 COUNTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "access_log_lines": ("", ("outcome",)),
     "http_refused": ("http", (ENTRY_POINT, "code")),
     "http_dialled": ("http", (SERVICE, SERVER)),
     "http_retried": ("http", (SERVICE,)),

@@ -200,6 +200,7 @@ def _raw(kind: str, things: str, words: str, sums: Mapping[Meaning, Numbers]) ->
 # --- one by one --------------------------------------------------------------------------------------------------
 
 _COUNTS: Final = {
+    "access_log_lines": ("streamlb_access_log_lines", "Lines of the access log, written or dropped."),
     "http_refused": ("streamlb_http_refused_requests", "Requests that could not be read, by the code of the answer."),
     "http_dialled": ("streamlb_server_connects", "Connections to a server begun, for none that was kept was to spare."),
     "http_retried": ("traefik_service_retries", "How many request retries happened on a service."),

@@ -186,9 +186,12 @@ class HttpLedger:
             head=head,
             status=status,
             reason=reason,
-            tls=self.tls,
+            tls=self._tls(client),
             secure=client.entry.is_secure,
         )
+
+    def _tls(self, client: Downstream) -> TlsFacts | None:
+        return self.tls._replace(subject=client.subject) if self.tls is not None and client.subject else self.tls
 
     def _record(self, facts: HttpFacts, seconds: float) -> HttpRecord:
         address, port = facts.client.source
@@ -215,7 +218,7 @@ class HttpLedger:
             reason=facts.reason,
             sticky_hit=facts.want.stuck,
             mirrors=tuple(order.name for order in facts.want.mirrors),
-            tls=self.tls,
+            tls=self._tls(facts.client),
             secure=facts.client.entry.is_secure,
         )
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.certificates import authority
 from tests.support.http import Client, http_get, raw_http, recording
 from tests.support.load import constant_load
 from tests.support.ports import free_port
-from tests.support.programs import STREAMLB, need, running_streamlb, running_whoami
+from tests.support.programs import STREAMLB, need, running, running_streamlb, running_whoami
 from tests.support.reloading import live, plain
+from tests.support.tls import trusting
 from tests.support.until import until
 from tests.wire.test_otlp import Collector
 
@@ -147,13 +149,12 @@ def test_a_full_disk_and_a_closed_stdout_harm_no_request(tmp_path: Path) -> None
             assert streamlb.proxy.stop() == 0
         tree = json.dumps(logged(port, origin.http_port, ""))
         (tmp_path / "lb.yaml").write_text(tree)
-        command = f"exec {' '.join(STREAMLB)} run {tmp_path}/lb.yaml >&- 2>{tmp_path}/err"
-        with subprocess.Popen(["sh", "-c", command], stdin=subprocess.DEVNULL) as closed:
-            until(lambda: "ready in" in (tmp_path / "err").read_text(), 20)
+        command = f"exec {' '.join(STREAMLB)} run {tmp_path}/lb.yaml >&-"
+        with running(["sh", "-c", command], name="closed") as closed:
+            closed.wait_for("ready in")
             with Client(port) as client:
                 assert [client.request().status for _ in range(20)] == [200] * 20
-            closed.terminate()
-            assert closed.wait(15) == 0
+            assert closed.stop() == 0
 
 
 def test_a_reload_changes_what_is_told(tmp_path: Path) -> None:
@@ -208,3 +209,27 @@ def test_numbers_and_traces_are_the_same_everywhere(tmp_path: Path) -> None:
     assert int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"]) == line["Duration"]
     attributes = {each["key"]: each["value"] for each in span["attributes"]}
     assert attributes["url.query"] == {"stringValue": "secret=REDACTED"}
+
+
+def test_tls_and_who_the_client_is(tmp_path: Path) -> None:
+    port, path, clients = free_port(), tmp_path / "access.log", authority("clients")
+    pair, shown = authority().certificate("a.test"), clients.certificate("c")
+    with recording() as origin:
+        tree = logged(port, origin.port, path)
+        tree["http"]["routers"]["all"]["tls"] = {}
+        known = {
+            "clientAuth": {"caFiles": [str(clients.pair.certificate)], "clientAuthType": "VerifyClientCertIfGiven"}
+        }
+        certificate = {"certFile": str(pair.certificate), "keyFile": str(pair.key)}
+        tree["tls"] = {"options": {"default": known}, "certificates": [certificate]}
+        with running_streamlb(json.dumps(tree)) as proxy:
+            for context in (trusting(shown=shown), trusting()):
+                with Client(port) as client:
+                    client.secure(context, "a.test")
+                    assert client.request(host="a.test").status == 200
+            assert proxy.stop() == 0
+    known_line, other = lines(path)
+    assert (known_line["TLSVersion"], known_line["RequestScheme"]) == ("1.3", "https")
+    assert known_line["TLSCipher"].startswith("TLS_")
+    assert known_line["TLSClientSubject"].startswith("CN=")
+    assert "TLSClientSubject" not in other
