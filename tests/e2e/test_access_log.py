@@ -59,6 +59,7 @@ def test_logrotate_under_load_loses_no_line_and_doubles_none(tmp_path: Path) -> 
             with constant_load(port, fresh=2, kept=2) as load:
                 for number in range(1, 4):
                     load.await_more(200)
+                    until(lambda: access.stat().st_size > 0)
                     command = [logrotate, "--force", "--state", str(tmp_path / "state"), str(conf)]
                     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
                     assert done.returncode == 0, done.stderr
