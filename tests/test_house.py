@@ -280,3 +280,13 @@ def test_no_pattern_needs_a_newer_re(path: Path) -> None:
 def test_the_rule_about_patterns_finds_what_it_is_for() -> None:
     assert GROUP_KEPT.search(CHARACTERS.sub("x", r"(?:/[a-z]*+)++"))
     assert not GROUP_KEPT.search(CHARACTERS.sub("x", r"(?:/[a-z()*+]*+)+"))
+
+
+WALL_CLOCK = re.compile(r"\btime\.time(?:_ns)?\(|\bdatetime\.(?:now|utcnow|today)\(|CLOCK_REALTIME")
+
+
+@each_module
+def test_where_bytes_move_only_the_monotonic_clock_counts(path: Path) -> None:
+    """A clock that is set must not end anybody's connection; the time of day is for logs and certificates."""
+    if room(path) in ("net", "proxy", *PURE):
+        assert not WALL_CLOCK.search(path.read_text())

@@ -76,7 +76,7 @@ def show_status(status: dict[str, Any], now: float, *, colour: bool, everything:
         screen.alarm(warning)
     screen.title("workers")
     screen.table(
-        ("", "pid", "up for", "restarts", "active"),
+        ("", "pid", "up for", "restarts", "active", "lag"),
         [
             (
                 str(each["number"]),
@@ -84,6 +84,7 @@ def show_status(status: dict[str, Any], now: float, *, colour: bool, everything:
                 ago(each["upSince"], now) if each["ready"] else "not ready",
                 str(each["restarts"]),
                 str(each["active"]),
+                f"{each['lag'] * 1000:.1f} ms" if each["lag"] is not None else "-",
             )
             for each in status["workers"]
         ],

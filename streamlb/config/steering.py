@@ -92,7 +92,7 @@ def places_of(config: Config) -> Iterator[Place]:
             for child in _children(service):
                 yield Place(protocol, name, qualify(child.name, name), child.weight, False)
             for server in service.load_balancer.servers if service.load_balancer else ():
-                yield Place(protocol, name, server.name, server.weight, True, _written(server))
+                yield Place(protocol, name, server.name, server.weight, True, written_as(server))
 
 
 def _children(service: Service) -> list[WeightedChild]:
@@ -101,7 +101,7 @@ def _children(service: Service) -> list[WeightedChild]:
     return service.highest_random_weight.services if service.highest_random_weight is not None else []
 
 
-def _written(server: Server) -> str:
+def written_as(server: Server) -> str:
     """How the configuration names a server that is one of several addresses of a name; empty for any other."""
     if server.resolve == "one":
         return ""
@@ -165,10 +165,10 @@ class Map:
             raise RefusedError(
                 f"there is no server {server}{f' in service {service}' if service else ''}", _guess(server, names)
             )
-        return list({each[:3]: each for each in _as_written(found, server)}.values())
+        return list({each[:3]: each for each in _aswritten_as(found, server)}.values())
 
 
-def _as_written(found: list[Place], text: str) -> Iterator[Place]:
+def _aswritten_as(found: list[Place], text: str) -> Iterator[Place]:
     """A name that stands for several addresses is one place, that of what is written in the configuration."""
     for each in found:
         if each.of and text not in _spellings(each._replace(of="")):
@@ -295,7 +295,7 @@ def _reweighted(service: str, children: list[WeightedChild], weights: dict[str, 
 def _balancer(balancer: LoadBalancer, weights: dict[str, int], states: Mapping[str, str]) -> LoadBalancer:
     servers = []
     for server in balancer.servers:
-        written = _written(server)
+        written = written_as(server)
         weight = weights.get(server.name, weights.get(written, server.weight))
         state = states.get(server.name, states.get(written, "ready"))
         servers.append(replace(server, weight=0 if state == "drain" else weight, in_maintenance=state == "maintenance"))

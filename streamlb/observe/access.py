@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from streamlb.config.observation import AccessLogFields
 from streamlb.observe.access_clf import GenericLines, TraefikLines
 from streamlb.observe.access_json import JsonLines
-from streamlb.observe.access_text import now
+from streamlb.observe.access_text import SECOND, now
 from streamlb.observe.spans import Spans
 from streamlb.observe.writer import CLOSE_TIMEOUT, Writer
 
@@ -42,11 +42,23 @@ class Lines(Protocol):
 class AccessLog:
     """Takes records, never waits, never raises. `on`: whether anybody reads them; nobody makes one else.
 
-    dispatch: gets the spans of traces, as `Spans` says.
+    dispatch: gets the spans of traces, as `Spans` says. tally: is told how many lines were `written` or `dropped`.
     count: conversations told of since the start, those that were filtered out among them.
     """
 
-    __slots__ = ("_filters", "_hidden", "_lines", "_loop", "_options", "_quiet", "_spans", "_writer", "count", "on")
+    __slots__ = (
+        "_filters",
+        "_hidden",
+        "_lines",
+        "_loop",
+        "_options",
+        "_quiet",
+        "_spans",
+        "_writer",
+        "count",
+        "on",
+        "tally",
+    )
 
     def __init__(
         self,
@@ -57,6 +69,7 @@ class AccessLog:
         self._loop = loop
         self._spans = Spans(loop, dispatch) if loop is not None else None
         self._writer: Writer | None = None
+        self.tally: Callable[[str, int], None] = lambda _outcome, _count: None
         self.count = 0
         # snapshot
         self.on = False
@@ -82,7 +95,7 @@ class AccessLog:
             writer = self._writer
             if writer is None or (writer.path, writer.said) != (options.file_path, options.buffering_size):
                 self._retire()
-                self._writer = Writer(self._loop, options.file_path, options.buffering_size)
+                self._writer = Writer(self._loop, options.file_path, options.buffering_size, self.tally)
         self._options = options
         routers = {} if options.add_internals else config.http.routers
         self._hidden = frozenset(name for name, router in routers.items() if router.service.endswith(INTERNAL))
@@ -149,7 +162,7 @@ class AccessLog:
         if self._writer is not None and self._wants(record.route, record.entry_point):
             filters = self._filters
             if filters is None or filters.accept(record.duration):
-                self._write(self._lines.udp(record, now(), self.count))
+                self._write(self._lines.udp(record, now() - int(record.ago * SECOND), self.count))
 
     def _wants(self, route: Route | None, entry_point: str) -> bool:
         """Whether anything is to be told of a router, or of what no router has taken."""

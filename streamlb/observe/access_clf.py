@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from streamlb.observe.access_fields import REDACTED, Parameters
-from streamlb.observe.access_text import Stamps, quotable
+from streamlb.observe.access_text import Stamps, quotable, sentence
 
 if TYPE_CHECKING:
     from streamlb.config.observation import AccessLogFields
@@ -89,7 +89,7 @@ class TraefikLines(GenericLines):
 
     def _raw_tail(self, record: TcpRecord | UdpRecord, count: int) -> str:
         service = f'"{_name(record.server.service)}"' if record.server is not None else ABSENT
-        reason = f'"{_name(record.reason)}"' if record.reason else ABSENT
+        reason = f'"{quotable(sentence(record.reason).encode())}"' if record.reason else ABSENT
         return f"{self._tail(record, count)} {record.bytes_in} {service} {reason}\n"
 
     @staticmethod

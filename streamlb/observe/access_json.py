@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from streamlb.observe.access_fields import HeadFields, Parameters
-from streamlb.observe.access_text import SECOND, Stamps, text
+from streamlb.observe.access_text import SECOND, Stamps, sentence, text
 
 if TYPE_CHECKING:
     from streamlb.balance.selection import Server
@@ -210,7 +210,7 @@ class JsonLines:
         if record.tls is not None:
             _add_tls(line, record)
         if record.reason:
-            line.RouteReason = record.reason
+            line.RouteReason = sentence(record.reason)
         if record.sticky_hit is not None:
             line.StickyHit = record.sticky_hit
         if record.mirrors:
@@ -271,7 +271,7 @@ class JsonLines:
 
     def _close(self, line: TcpLine | UdpLine, record: TcpRecord | UdpRecord, instant: int) -> bytes:
         if record.reason:
-            line.RouteReason = record.reason
+            line.RouteReason = sentence(record.reason)
         if record.mirrors:
             line.Mirror = record.mirrors
         return self._finish(line, instant, None)
@@ -305,7 +305,7 @@ def _add_tls(line: HttpLine | TcpLine, record: HttpRecord | TcpRecord) -> None:
     if record.tls is not None:
         line.TLSVersion, line.TLSCipher = record.tls.version, record.tls.cipher
         if record.tls.subject:
-            line.TLSClientSubject = record.tls.subject
+            line.TLSClientSubject = sentence(record.tls.subject)
 
 
 def _split_host(host: str) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """What peers said, as text that is safe to show: on one line, in one direction, in printable ASCII.
 
-What lives here: `text` for JSON, `quotable` for what stands between quotes, and `Stamps`, instants as text.
+What lives here: `text` for JSON, `quotable` for what stands between quotes, `sentence`; `Stamps`, instants as text.
 What must not: which fields there are. Used by the shapes of lines (`access_json.py`, `access_clf.py`).
 Nobody forges a line, hides a part of one or moves a reader's cursor: whatever else was sent is spelled out as `\\xNN`.
 """
@@ -14,6 +14,9 @@ from typing import Final
 
 SECOND: Final = 1_000_000_000
 """Nanoseconds."""
+
+MAX_REASON: Final = 200
+"""Characters of a reason that are shown."""
 
 _UNSAFE: Final = re.compile(rb"[^\x20-\x7e]")
 _UNQUOTABLE: Final = re.compile(rb'[^\x20-\x7e]|["\\]')
@@ -29,6 +32,11 @@ def text(data: bytes) -> str:
 def quotable(data: bytes) -> str:
     """The same without quotes and backslashes, which are spelled out, too."""
     return _UNQUOTABLE.sub(_spell, data).decode("ascii")
+
+
+def sentence(reason: str) -> str:
+    """A reason, which may quote what a peer said."""
+    return text(reason[:MAX_REASON].encode(errors="backslashreplace"))
 
 
 def _spell(found: re.Match[bytes]) -> bytes:

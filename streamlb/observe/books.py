@@ -43,12 +43,16 @@ class Books:
         # worker
         self.cells = cells or Cells()
         self.access = access or AccessLog()
+        self.access.tally = self._tally
         self._ledgers: WeakSet[Ledger] = WeakSet()
         # snapshot
         self.bounds: Bounds = tuple(Prometheus().buckets)
 
     def add(self, ledger: Ledger) -> None:
         self._ledgers.add(ledger)
+
+    def _tally(self, outcome: str, count: int) -> None:
+        self.cells.count("access_log_lines", outcome, amount=count)
 
     def adopt(self, config: Config) -> None:
         """Another configuration is served from now on. What is gone from it is forgotten: if it comes back, it starts

@@ -18,12 +18,14 @@ REASON: Final = "reason"
 
 
 COUNTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "access_log_lines": ("", ("outcome",)),
     "http_refused": ("http", (ENTRY_POINT, "code")),
     "http_dialled": ("http", (SERVICE, SERVER)),
     "http_retried": ("http", (SERVICE,)),
     "http_failed": ("http", (SERVICE, SERVER)),
     "http_fell_back": ("http", (SERVICE, "fallback")),
     "http_queue_refused": ("http", (SERVICE, REASON)),
+    "http_sticky": ("http", (SERVICE, "outcome")),
     "http_mirrored": ("http", (ENTRY_POINT, SERVICE, "outcome")),
     "tcp_dropped": ("tcp", (ENTRY_POINT, ROUTER, REASON)),
     "tcp_failed": ("tcp", (SERVICE, SERVER)),
@@ -32,6 +34,5 @@ COUNTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "udp_evicted": ("udp", (ENTRY_POINT,)),
     "udp_refused": ("udp", (ENTRY_POINT,)),
     "udp_mirrored": ("udp", (ENTRY_POINT, SERVICE, "outcome")),
-    "log_lines": ("", ("outcome",)),
 }
 """By family: the protocol it belongs to, and the names of its labels."""

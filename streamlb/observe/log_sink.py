@@ -19,7 +19,7 @@ from typing import Final, TextIO
 from streamlb.observe.log_files import STREAMS, is_moved, open_for_appending
 
 BURST: Final = 5
-"""How often the same line is written before it is held back."""
+"""How often the same warning or error is written before it is held back."""
 INTERVAL: Final = 10.0
 """Seconds for which that holds; then it is told how often it came."""
 MAX_KEYS: Final = 256
@@ -156,7 +156,8 @@ class Sink(logging.Handler):
             now = time.monotonic()
             self._settle(now)
             key = record.name, record.levelno, _message(record)
-            if record.exc_info or self._repeats.admit(key, now):
+            # Below a warning there is what operators do, and what they asked to see.
+            if record.levelno < logging.WARNING or record.exc_info or self._repeats.admit(key, now):
                 self._put(record)
         except Exception:
             self._lost += 1  # Whoever has something to say must not pay for it.

@@ -123,7 +123,7 @@ class TcpRecord(msgspec.Struct, gc=False):
 
 
 class UdpRecord(msgspec.Struct, gc=False):
-    """A UDP flow and what became of it. `duration`: from its first to its last datagram."""
+    """A UDP flow and what became of it. duration: from its first to its last datagram; ago: how long that has been."""
 
     entry_point: str
     client: str
@@ -131,6 +131,7 @@ class UdpRecord(msgspec.Struct, gc=False):
     route: Route | None = None
     server: Server | None = None
     duration: float = 0.0
+    ago: float = 0.0
     datagrams_in: int = 0
     datagrams_out: int = 0
     bytes_in: int = 0

@@ -200,12 +200,14 @@ def _raw(kind: str, things: str, words: str, sums: Mapping[Meaning, Numbers]) ->
 # --- one by one --------------------------------------------------------------------------------------------------
 
 _COUNTS: Final = {
+    "access_log_lines": ("streamlb_access_log_lines", "Lines of the access log, written or dropped."),
     "http_refused": ("streamlb_http_refused_requests", "Requests that could not be read, by the code of the answer."),
     "http_dialled": ("streamlb_server_connects", "Connections to a server begun, for none that was kept was to spare."),
     "http_retried": ("traefik_service_retries", "How many request retries happened on a service."),
     "http_failed": ("streamlb_server_failures", "Times a server could not be reached, or did not answer to the end."),
     "http_fell_back": ("streamlb_service_fallbacks", "Requests that another service has taken over."),
     "http_queue_refused": ("streamlb_queue_refused", "Requests that got no place at a server, by reason."),
+    "http_sticky": ("streamlb_sticky_requests", "Requests by whether their cookies named the server they got."),
     "http_mirrored": ("streamlb_http_mirrored", "Copies of requests for mirrors, by outcome."),
     "tcp_dropped": ("streamlb_tcp_dropped", "TCP connections that were not served, by reason."),
     "tcp_failed": ("streamlb_tcp_server_failures", "Times a TCP server could not be reached."),

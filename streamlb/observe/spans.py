@@ -13,7 +13,7 @@ import msgspec
 
 from streamlb.config.observation import KeepDropRedact
 from streamlb.observe.access_fields import Parameters
-from streamlb.observe.access_text import SECOND, text
+from streamlb.observe.access_text import SECOND, sentence, text
 
 if TYPE_CHECKING:
     import asyncio
@@ -95,7 +95,7 @@ class Spans:
             head.minor,
             text(b", ".join(head.values(b"user-agent"))),
             record.status,
-            record.reason,
+            sentence(record.reason),
         )
 
     def flush(self) -> None:

@@ -21,9 +21,12 @@ from streamlb.observe.log_files import STREAMS, is_moved, open_for_appending
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
-FLUSH_SIZE: Final = 64 * 1024
-"""Bytes collected before they are handed to the thread."""
+    Tally = Callable[[str, int], None]
+
+FLUSH_SIZE: Final = 512 * 1024
+"""Bytes collected before they are handed to the thread: each time it wakes, it takes the interpreter from the loop."""
 FLUSH_INTERVAL: Final = 0.2
 """Seconds a line waits at most before it is handed over."""
 MAX_LINES: Final = 100_000
@@ -126,15 +129,21 @@ class Target:
 class Writer:
     """Takes lines on the loop's thread, writes them on its own. Nothing here waits or raises but `close`.
 
+    tally: is told, now and then, of how many lines were `written` or `dropped`.
     written, dropped: lines since the start. said: what `bufferingSize` says; limit: lines that may wait.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, path: str, limit: int = 0) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, path: str, limit: int = 0, tally: Tally = lambda _outcome, _count: None
+    ) -> None:
         # loop
         self._loop = loop
+        self._tally = tally
+        self._tallied = 0
         self.path = path
         self.said = limit
         self.limit = max(limit, MIN_LINES) if limit else MAX_LINES
+        self._batch = self.limit // 4
         self._lines: list[bytes] = []
         self._size = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -165,7 +174,7 @@ class Writer:
             self._timer = self._loop.call_later(FLUSH_INTERVAL, self._on_timer)
         lines.append(line)
         self._size += len(line)
-        if self._size >= FLUSH_SIZE:
+        if self._size >= FLUSH_SIZE or len(lines) >= self._batch:
             self.flush()
 
     def _on_timer(self) -> None:
@@ -175,6 +184,10 @@ class Writer:
     def flush(self) -> None:
         """Hand over what was collected, or drop it where too much is waiting."""
         lines, size = self._lines, self._size
+        written = self.written
+        if written > self._tallied:
+            self._tally("written", written - self._tallied)
+            self._tallied = written
         if not lines:
             return
         self._lines, self._size = [], 0
@@ -189,6 +202,7 @@ class Writer:
 
     def _drop(self, count: int) -> None:
         self.dropped += count
+        self._tally("dropped", count)
         self._untold += count
         if not self._is_telling:
             self._is_telling = True
@@ -223,7 +237,7 @@ class Writer:
         """Write what there is, waiting at most `timeout` seconds for it: the process ends."""
         self.retire()
         self._thread.join(timeout)
-        left = self._accepted - self.written - self._lost
+        left = self._accepted - self.written
         if left:
             log.warning("access log %s: %d line%s could not be written", self._target.name, left, "s"[: left != 1])
 

@@ -10,6 +10,7 @@ loaded then, in a thread, since neither a start nor a signal is to wait for it.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import logging
 import os
@@ -41,21 +42,21 @@ WHAT_IT_NEEDS = ("streamlb.admin.app", "streamlb.admin.server")
 
 
 class Admin:
-    """The admin sockets. `private_routes` makes what is behind the private one, once it is needed.
+    """The admin sockets; `make_office`, and privately `private_routes`, make what is behind them when it is needed.
 
     succeeds: this process takes over from another one, its socket included.
     """
 
     def __init__(
         self,
-        office: Office,
+        make_office: Callable[[], Office],
         *,
         private_routes: Callable[[], list[Route]] = list,
         environ: Mapping[str, str] = os.environ,
         succeeds: bool = False,
     ) -> None:
         # process
-        self._office = office
+        self._make_office = make_office
         self._private_routes = private_routes
         self._environ = environ
         self._succeeds = succeeds
@@ -169,6 +170,10 @@ class Admin:
             self._retry = asyncio.get_running_loop().call_later(RETRY_INTERVAL, self._try_again)
         else:
             log.info("`streamlb ctl` reaches this process at %s", self.path)
+
+    @functools.cached_property
+    def _office(self) -> Office:
+        return self._make_office()
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()

@@ -1,7 +1,7 @@
 """What a worker says when the control process asks: its servers, its entry points, what it has in flight.
 
-What lives here: `Answers`, and the shapes of what is said. What must not: what a person makes of it (`views.py`, which
-reads these shapes), what a conversation knows of itself (`proxy/inspection.py`). Owned by `process/worker.py`.
+What lives here: `Answers`. What must not: the shapes of what is said (`loads.py`), what a person makes of it
+(`views.py`), what a conversation knows of itself (`proxy/inspection.py`). Owned by `process/worker.py`.
 
 A worker goes on serving while it answers: it says a little at a time, and lets others have their turn in between.
 """
@@ -16,6 +16,7 @@ import msgspec
 
 from streamlb.net.tasks import spawn
 from streamlb.process.channel import Told
+from streamlb.process.loads import EntryPointLoad, ServerLoad
 from streamlb.proxy.inspection import describe
 from streamlb.proxy.pool import Pool
 from streamlb.proxy.udp import UdpEntry
@@ -35,32 +36,6 @@ SLICE = 0.002
 """Seconds after which the others have their turn."""
 
 encode = msgspec.json.Encoder().encode
-
-
-class ServerLoad(msgspec.Struct, array_like=True):
-    """One server in one worker. idle: connections kept for the next exchange.
-
-    ejected: taken out for what clients' requests showed. up: whether it may be picked here. waiting: for a place at a
-    server of its service.
-    """
-
-    protocol: str
-    service: str
-    server: str
-    up: bool
-    active: int
-    total: int
-    failures: int
-    idle: int
-    ejected: bool
-    waiting: int
-
-
-class EntryPointLoad(msgspec.Struct, array_like=True):
-    """How many conversations an entry point has in one worker."""
-
-    name: str
-    active: int
 
 
 class Answers:

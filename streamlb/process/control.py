@@ -38,7 +38,6 @@ from streamlb.process import banner, descriptors
 from streamlb.process.admin import Admin
 from streamlb.process.channel import Configure, Drain, Drained, Ejected, Health, Reopen, Traced
 from streamlb.process.configuration import add_default_certificate, open_sources
-from streamlb.process.desk import Desk
 from streamlb.process.fleet import Fleet
 from streamlb.process.heartbeat import Heartbeat
 from streamlb.process.inheritance import inherit
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from streamlb.admin.office import Office
     from streamlb.config.check import Loaded
     from streamlb.config.sources import Sources
     from streamlb.errors import Problem
@@ -170,7 +170,7 @@ class Control:
         self.steering = Steering(self)
         is_successor = sockets.inheritance.predecessor is not None
         routes = functools.partial(self.telemetry.routes, self)
-        self.admin = Admin(Desk(self, self.steering), private_routes=routes, succeeds=is_successor)
+        self.admin = Admin(self._office, private_routes=routes, succeeds=is_successor)
         self.config = self._effective(loaded)
         self._encoded = msgspec.msgpack.encode(self.config)
         self.version = 1
@@ -187,6 +187,12 @@ class Control:
             self.fleet, lambda: self.config.worker_timeout, self._on_beat, self.notifier.watchdog
         )
         self._watcher = Watcher(self._watched(), lambda: self._on_files(), self._debounce)
+
+    def _office(self) -> Office:
+        """Who serves the callers of the admin sockets; nobody calls before everything else runs."""
+        from streamlb.process.desk import Desk
+
+        return Desk(self, self.steering)
 
     @property
     def configured(self) -> Config:

@@ -17,7 +17,7 @@ from streamlb.config.diff import sealed
 from streamlb.config.near import did_you_mean
 from streamlb.config.steering import Map
 from streamlb.errors import RefusedError
-from streamlb.process.answers import EntryPointLoad, ServerLoad
+from streamlb.process.loads import EntryPointLoad, ServerLoad
 from streamlb.process.steering import Done, now_text
 from streamlb.process.views import Connections, Remaining, ServerView, Status, Told, see_servers, see_status
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from streamlb.net.tasks import spawn
-from streamlb.process.pulse import Beat
+from streamlb.process.loads import Beat
 
 if TYPE_CHECKING:
     from collections.abc import Callable

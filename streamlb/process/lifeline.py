@@ -20,6 +20,7 @@ STACK_SIGNAL = signal.SIGUSR2
 """Has a worker write down where it is, even when its loop stands."""
 STACK_TIMEOUT = 0.3
 """Seconds it gets for that."""
+MAX_ANSWER = 1024
 MAX_STACK = 16 * 1024
 BACKLOG = 16
 STATES = {"T": "it is stopped (SIGSTOP)", "t": "a debugger holds it", "D": "it waits for the kernel"}
@@ -44,20 +45,21 @@ class Lifeline:
 
     async def ask(self, timeout: float) -> bool:
         """Whether the worker answers a request that comes in by the door, as a client's would."""
-        writer = None
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(timeout):
-                reader, writer = await asyncio.open_unix_connection(self.door.getsockname())
-                writer.write(QUESTION)
-                return (await reader.readline()).startswith(b"HTTP/1.1 200")
-        except (OSError, ValueError):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+                sock.connect(self.door.getsockname())
+                async with asyncio.timeout(timeout):
+                    await loop.sock_sendall(sock, QUESTION)
+                    # The head is short, and comes in one piece.
+                    return (await loop.sock_recv(sock, MAX_ANSWER)).startswith(b"HTTP/1.1 200")
+        except OSError:
             return False
-        finally:
-            if writer is not None:
-                writer.transport.abort()
 
     async def where(self, pid: int) -> str:
         """Where the worker is: the stacks of its threads or, if it cannot tell, what the kernel says."""
+        if self.stack < 0:
+            return "it is gone"
         os.ftruncate(self.stack, 0)
         os.lseek(self.stack, 0, os.SEEK_SET)
         with contextlib.suppress(ProcessLookupError):

@@ -22,6 +22,7 @@ from streamlb.config.static import EntryPoint
 from streamlb.net.listener import Acceptor
 from streamlb.net.tasks import spawn
 from streamlb.process.lifeline import PULSE, STACK_SIGNAL
+from streamlb.process.loads import Beat
 from streamlb.proxy.http import HttpEntry
 from streamlb.proxy.live import Live
 from streamlb.runtime.build import build
@@ -30,7 +31,8 @@ from streamlb.runtime.snapshot import World
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+
+    from streamlb.observe.cells import Cells
 
 log = logging.getLogger(__name__)
 
@@ -40,23 +42,8 @@ CREDENTIALS = struct.Struct("iII")
 """Process, user and group of who has connected (unix(7))."""
 
 
-class Beat(msgspec.Struct):
-    """What a worker says of itself.
-
-    lag: seconds the loop was late just now; worst: at most, since it was asked last. is_short: it cannot accept for
-    want of descriptors or memory, which starting anew would not mend.
-    """
-
-    lag: float
-    worst: float
-    is_short: bool
-
-
 class Pulse:
-    """The signs of life of one worker. lag, worst: see `Beat`.
-
-    on_look: told of each look: the loop's time, lag, worst.
-    """
+    """The signs of life of one worker. lag, worst: see `Beat`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, stack: int = -1) -> None:
         """stack: the descriptor of a file for the stack of a loop that stands."""
@@ -65,7 +52,7 @@ class Pulse:
         self._acceptor: Acceptor | None = None
         self._entry: HttpEntry | None = None
         self.lag = self.worst = 0.0
-        self.on_look: Callable[[float, float, float], None] = lambda _now, _lag, _worst: None
+        self._cells: Cells | None = None
         self._due_at = loop.time() + INTERVAL
         if stack >= 0:
             faulthandler.register(STACK_SIGNAL, file=stack, all_threads=True)
@@ -82,6 +69,15 @@ class Pulse:
         self._entry = HttpEntry(World(build(config, Registry())), PULSE, self._loop, Live())
         self._acceptor = Acceptor(self._loop, sock, self._accept, is_quiet=True)
 
+    def close(self) -> None:
+        """Shut the door."""
+        if self._acceptor is not None:
+            self._acceptor.stop()
+
+    def count_in(self, cells: Cells) -> None:
+        """Keep them where the control process reads them for metrics, too."""
+        self._cells = cells
+
     def tell(self) -> bytes:
         """How it goes."""
         beat = Beat(self.lag, self.worst, self._acceptor is not None and self._acceptor.is_short)
@@ -92,7 +88,8 @@ class Pulse:
         now = self._loop.time()
         self.lag = max(0.0, now - self._due_at)
         self.worst = max(self.worst, self.lag)
-        self.on_look(now, self.lag, self.worst)
+        if self._cells is not None:
+            self._cells.beat(now, self.lag)
         self._due_at = now + INTERVAL
         self._loop.call_at(self._due_at, self._look)
 

@@ -13,14 +13,15 @@ import msgspec
 
 import streamlb
 from streamlb.config.model import PROTOCOLS, qualify
+from streamlb.config.steering import written_as
 from streamlb.observe.log import rfc3339
 
 if TYPE_CHECKING:
     from streamlb.config.model import Config, Server, Service
     from streamlb.config.steering import Intervention
     from streamlb.health.prober import Standing
-    from streamlb.process.answers import EntryPointLoad, ServerLoad
     from streamlb.process.control import Control
+    from streamlb.process.loads import EntryPointLoad, ServerLoad
     from streamlb.process.steering import Steering, Yielded
 
 
@@ -37,7 +38,10 @@ class Told(NamedTuple):
 
 
 class WorkerView(View):
-    """A worker. pid 0: it is not there. restarts: how often it was replaced."""
+    """A worker. pid 0: it is not there. restarts: how often it was replaced.
+
+    lag: how late its loop came at worst in the last second, in seconds; None: not known.
+    """
 
     number: int
     pid: int
@@ -45,6 +49,7 @@ class WorkerView(View):
     up_since: str
     restarts: int
     active: int
+    lag: float | None
 
 
 class EntryPointView(View):
@@ -179,6 +184,7 @@ def see_status(control: Control, steering: Steering, told: Told, begun_at: str, 
                 up_since=rfc3339(slot.started_at) if slot.pid else "",
                 restarts=max(slot.starts - 1, 0),
                 active=sum(each.active for each in told.entry_points.get(slot.number, ())),
+                lag=control.heartbeat.lags.get(slot.number),
             )
             for slot in slots
         ],
@@ -265,6 +271,11 @@ def _children(service: Service, written: Service) -> tuple[str, list[ChildView]]
 
 def see_servers(control: Control, told: Told) -> list[ServerView]:
     """Every server of every load balancer."""
+    turned: dict[tuple[str, str, str], str] = {
+        (each.protocol, each.service, each.child): each.at
+        for each in control.steering.interventions
+        if each.kind == "state"
+    }
     loads: dict[tuple[str, str, str], dict[int, ServerLoad]] = defaultdict(dict)
     for number, said in told.servers.items():
         for load in said:
@@ -281,7 +292,11 @@ def see_servers(control: Control, told: Told) -> list[ServerView]:
             for server in service.load_balancer.servers:
                 key = (protocol, name, server.name)
                 configured = weights.get(server.name, server.weight)
-                found.append(_server(key, server, configured, control.prober.standings.get(key), loads[key]))
+                view = _server(key, server, configured, control.prober.standings.get(key), loads[key])
+                since = turned.get(key) or turned.get((protocol, name, written_as(server)))
+                if since and view.state in ("drain", "maintenance"):
+                    view.since = since
+                found.append(view)
     return found
 
 

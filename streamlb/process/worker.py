@@ -124,6 +124,7 @@ class Worker:
             [descriptor] = descriptors
             self._books = Books(Cells(descriptor), self._access)
             self._books.cells.begin(message.now)
+            self._pulse.count_in(self._books.cells)
             os.close(descriptor)
         elif isinstance(message, Health):
             # At once, whatever the inbox waits for: the next pick must know.

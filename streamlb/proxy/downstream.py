@@ -16,6 +16,7 @@ from streamlb.errors import DownstreamError
 from streamlb.net.address import client_of
 from streamlb.net.outgoing import count_untaken
 from streamlb.net.secure_transport import write_last
+from streamlb.net.subjects import subject_of
 from streamlb.observe import records
 from streamlb.proxy.answers import render_answer
 from streamlb.proxy.clock import NEVER
@@ -45,7 +46,7 @@ class Downstream(asyncio.Protocol):
     """A client's connection. It serves one exchange at a time; `busy` says whether one is under way.
 
     arrival: who the client is, if not whom the transport names.
-    options: those of its TLS handshake, by name; empty in the clear.
+    options: those of its TLS handshake, by name; empty in the clear. subject: of the client's certificate, if any.
     body: of the request under way, until its last byte was read.
     ending: nothing more is read as a request. eof: the client has shut its side. last: no request follows this one.
     outflow, inflow: the way past the transports, of what the client says, and of what it is told.
@@ -73,6 +74,7 @@ class Downstream(asyncio.Protocol):
         "last",
         "options",
         "outflow",
+        "subject",
         "transport",
         "upstream_full",
         "write_blocked",
@@ -84,6 +86,7 @@ class Downstream(asyncio.Protocol):
         self.options = options
         self._arrival = arrival
         self.transport = cast("asyncio.Transport", None)
+        self.subject = ""
         self.due_at = NEVER
         self.ending = False
         self.write_blocked = False
@@ -127,6 +130,7 @@ class Downstream(asyncio.Protocol):
         if ssl_object is not None:
             facts = tls_facts(ssl_object.version(), ssl_object.cipher()[0])
             self._forwarder.ledger = self.entry.ledger.over_tls(facts)
+            self.subject = subject_of(ssl_object)
 
     @property
     def source(self) -> tuple[str, int]:

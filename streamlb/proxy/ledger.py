@@ -113,6 +113,9 @@ class HttpLedger:
         if facts.bytes_up or facts.bytes_down:
             values[at + 1] += facts.bytes_up
             values[at + 2] += facts.bytes_down
+        stuck = facts.want.stuck
+        if stuck is not None and facts.server is not None:
+            self.cells.count("http_sticky", facts.server.service, "hit" if stuck else "miss")
         if self.access.on:
             self.access.http(self._record(facts, seconds))
         facts.request_body = facts.answer_body = facts.origin_head = None
@@ -183,9 +186,12 @@ class HttpLedger:
             head=head,
             status=status,
             reason=reason,
-            tls=self.tls,
+            tls=self._tls(client),
             secure=client.entry.is_secure,
         )
+
+    def _tls(self, client: Downstream) -> TlsFacts | None:
+        return self.tls._replace(subject=client.subject) if self.tls is not None and client.subject else self.tls
 
     def _record(self, facts: HttpFacts, seconds: float) -> HttpRecord:
         address, port = facts.client.source
@@ -212,7 +218,7 @@ class HttpLedger:
             reason=facts.reason,
             sticky_hit=facts.want.stuck,
             mirrors=tuple(order.name for order in facts.want.mirrors),
-            tls=self.tls,
+            tls=self._tls(facts.client),
             secure=facts.client.entry.is_secure,
         )
 

@@ -180,8 +180,8 @@ class UdpLedger(_RawLedger):
         """A flow was admitted."""
         self.values[self._connections.at] += 1.0
 
-    def over(self, flow: UdpFlow, route: Route | None, end: str, reason: str = "") -> None:
-        """A flow has ended."""
+    def over(self, flow: UdpFlow, route: Route | None, end: str, reason: str = "", ago: float = 0.0) -> None:
+        """A flow has ended. ago: seconds since its last datagram."""
         seconds = flow.last_seen_at - flow.opened_at
         block = flow.block
         if block is not None:
@@ -190,9 +190,11 @@ class UdpLedger(_RawLedger):
         self.left(flow)
         self.values[self._connections.at + 1] += 1.0
         if self.access.on:
-            self.access.udp(self._record(flow, route, end, reason, seconds))
+            self.access.udp(self._record(flow, route, end, reason, seconds, ago))
 
-    def _record(self, flow: UdpFlow, route: Route | None, end: str, reason: str, seconds: float) -> UdpRecord:
+    def _record(
+        self, flow: UdpFlow, route: Route | None, end: str, reason: str, seconds: float, ago: float
+    ) -> UdpRecord:
         host, port = flow.source
         return UdpRecord(
             self._name,
@@ -201,6 +203,7 @@ class UdpLedger(_RawLedger):
             route=route,
             server=flow.server,
             duration=seconds,
+            ago=ago,
             datagrams_in=flow.datagrams_up,
             datagrams_out=flow.datagrams_down,
             bytes_in=flow.bytes_up,

@@ -17,6 +17,7 @@ from streamlb.balance.selection import Selection
 from streamlb.errors import Retry
 from streamlb.net.poller import PEER_ENDED, READABLE
 from streamlb.net.secure import SecureSocket
+from streamlb.net.subjects import subject_of
 from streamlb.observe import records
 from streamlb.proxy.clock import NEVER
 from streamlb.proxy.introducing import local_endpoint
@@ -379,7 +380,8 @@ class TcpConversation:
             return None
         ssl_object = self._client.ssl_object
         cipher = ssl_object.cipher()
-        return tls_facts(ssl_object.version() or "", cipher[0] if cipher else "")
+        facts = tls_facts(ssl_object.version() or "", cipher[0] if cipher else "")
+        return facts._replace(subject=subject_of(ssl_object))
 
     def _leave_gates(self) -> None:
         gates, self._gates = self._gates, None

@@ -276,7 +276,7 @@ class UdpEntry:
 
     def _close(self, flow: UdpFlow, end: str, reason: str = "") -> None:
         """Close what a flow that has left the table holds."""
-        self._ledger.over(flow, flow.route, end, reason)
+        self._ledger.over(flow, flow.route, end, reason, self._loop.time() - flow.last_seen_at)
         self._upstream.release(flow)
         if flow.mirrors:
             self._mirrors.close(flow.mirrors)

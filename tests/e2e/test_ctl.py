@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pwd
@@ -208,6 +209,54 @@ def test_a_state_file_that_cannot_be_read_is_told_of_and_kept_aside(
         proxy.ctl("ctl", "weight", "canary", "v1", "3")
     assert (tmp_path / "overrides.json.unreadable").read_text() == "{"
     assert len(json.loads(file.read_text())["overrides"]) == 1
+
+
+_raw_whoami = functools.partial(running_whoami, tcp=True, udp=True, http=False)
+
+
+def test_tcp_connections_stay_and_udp_flows_go_when_a_server_leaves() -> None:
+    (raw, raw_address), (dgram, dgram_address) = entry_point(), entry_point("/udp")
+    with (
+        running_whoami("a", tcp=True, udp=True, http=False) as a,
+        running_whoami("b", tcp=True, udp=True, http=False) as b,
+    ):
+        text = f"""
+entryPoints: {{raw: {{address: "{raw_address}"}}, dns: {{address: "{dgram_address}"}}}}
+tcp:
+  routers: {{any: {{rule: "HostSNI(`*`)", service: app, entryPoints: [raw]}}}}
+  services:
+    app: {{loadBalancer: {{servers: [{{address: "127.0.0.1:{a.tcp_port}"}}, {{address: "127.0.0.1:{b.tcp_port}"}}]}}}}
+udp:
+  routers: {{any: {{service: app, entryPoints: [dns]}}}}
+  services:
+    app: {{loadBalancer: {{servers: [{{address: "127.0.0.1:{a.udp_port}"}}, {{address: "127.0.0.1:{b.udp_port}"}}]}}}}
+"""
+        with running_streamlb(text) as proxy, contextlib.ExitStack() as stack:
+            held = stack.enter_context(socket.create_connection(("127.0.0.1", raw), 5))
+            flow = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            flow.settimeout(5)
+            flow.connect(("127.0.0.1", dgram))
+
+            def says(sock: socket.socket) -> str:
+                sock.send(b"WHO\n")
+                return sock.recv(999).decode()
+
+            assert "a: " in says(held) and "a: " in says(flow)  # noqa: PT018
+            proxy.ctl("ctl", "drain", f"127.0.0.1:{a.tcp_port}")
+            proxy.ctl("ctl", "drain", f"127.0.0.1:{a.udp_port}")
+            for _ in range(2):
+                with socket.create_connection(("127.0.0.1", raw), 5) as fresh:
+                    assert "b: " in says(fresh)
+            assert "a: " in says(flow), "a drained server keeps the flows it has"
+            proxy.ctl("ctl", "maintenance", f"127.0.0.1:{a.tcp_port}")
+            proxy.ctl("ctl", "maintenance", f"127.0.0.1:{a.udp_port}")
+            until(lambda: "b: " in says(flow), 5.0, "nobody stays with a server in maintenance")
+            assert held.send(b"x"), "a TCP connection cannot be moved, and is not cut"
+            assert "1 still under way" in proxy.ctl(
+                "ctl", "maintenance", f"127.0.0.1:{a.tcp_port}", "--wait", "--timeout", "0", code=1
+            )
+            held.close()
+            proxy.ctl("ctl", "maintenance", f"127.0.0.1:{a.tcp_port}", "--wait", "--timeout", "9")
 
 
 def test_what_is_open_is_shown_with_who_and_where(servers: tuple[Whoami, Whoami]) -> None:

@@ -140,6 +140,15 @@ def test_a_missing_file_is_one_line_and_exit_1(tmp_path: Path) -> None:
         assert "Traceback" not in proxy.log()
 
 
+def test_the_control_process_starts_without_the_engines_and_the_admin_sockets_libraries() -> None:
+    heavy = "{name for name in sys.modules if name.startswith(('streamlb.proxy', 'starlette', 'uvicorn'))}"
+    code = f"import sys, streamlb.process.control\nprint(*sorted({heavy}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, cwd=ROOT, check=True
+    )
+    assert done.stdout.strip() == ""
+
+
 def test_workers_load_nothing_heavy() -> None:
     code = "import sys, streamlb.process.worker\nprint(*sorted({'pydantic', 'click', 'yaml'} & sys.modules.keys()))"
     done = subprocess.run(

@@ -202,8 +202,8 @@ def test_a_real_prometheus_answers_the_boards(tmp_path: Path) -> None:
 
 
 def answers(port: int, query: str) -> list[float]:
-    """The values of an instant query; nothing while nobody listens."""
-    done = curl(f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': query})}")
+    """The values of an instant query; nothing while it is not ready."""
+    done = curl("--fail", f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': query})}")
     if done.returncode:
         return []
     said: dict[str, Any] = json.loads(done.stdout)

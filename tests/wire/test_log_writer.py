@@ -217,6 +217,7 @@ async def test_the_end_does_not_wait_for_ever(tmp_path: Path, caplog: pytest.Log
     log.close(5.0)
     assert time.monotonic() - before < 2
     assert log.written == 0
+    assert "1 line could not be written" in caplog.text
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     log = Writer(asyncio.get_running_loop(), str(path))
     for line in numbered(0, 2000, 99):
@@ -224,7 +225,7 @@ async def test_the_end_does_not_wait_for_ever(tmp_path: Path, caplog: pytest.Log
     before = time.monotonic()
     log.close(0.2)
     assert time.monotonic() - before < 2
-    assert "could not be written" in caplog.text
+    assert "2000 lines could not be written" in caplog.text
     os.close(reader)
     until(lambda: not log._thread.is_alive())
 

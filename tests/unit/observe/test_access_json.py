@@ -225,7 +225,8 @@ def test_nobody_forges_a_line(method: bytes, target: bytes, host: bytes, name: b
     answer = ResponseHead(200)
     answer.plain = b"HTTP/1.1 200 OK\r\n" + name + b":" + value
     asked.mark(Marks(b"", value, None))
-    record = request(head=asked, origin_head=answer, sent_head=answer.plain)
+    reason = value.decode(errors="surrogateescape") * 3
+    record = request(head=asked, origin_head=answer, sent_head=answer.plain, reason=reason)
     made = JsonLines(fields).http(record, INSTANT, 1)
     shown = made.decode("ascii")
     assert shown.count("\n") == 1

@@ -50,9 +50,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def say(sink: Sink, text: str, times: int = 1) -> None:
+def say(sink: Sink, text: str, times: int = 1, level: int = logging.WARNING) -> None:
     for _ in range(times):
-        sink.handle(logging.LogRecord("streamlb", logging.INFO, "", 0, "%s", (text,), None))
+        sink.handle(logging.LogRecord("streamlb", level, "", 0, "%s", (text,), None))
 
 
 def test_a_line_that_comes_again_and_again_is_counted(clock: list[float]) -> None:
@@ -67,6 +67,12 @@ def test_a_line_that_comes_again_and_again_is_counted(clock: list[float]) -> Non
     say(sink, "100%", BURST + 1)
     sink.close()
     assert stream.getvalue().endswith("100% (once more)\n")
+
+
+def test_what_operators_do_is_told_however_often_they_do_it() -> None:
+    stream = io.StringIO()
+    say(Sink(StreamOutlet(stream)), "reloaded", 2 * BURST, logging.INFO)
+    assert stream.getvalue().count("reloaded") == 2 * BURST
 
 
 def test_a_file_is_opened_by_its_name(tmp_path: Path, clock: list[float]) -> None:

@@ -174,3 +174,16 @@ def test_only_counted_bytes_are_known_beforehand(framing: int) -> None:
     body = Body(framing)
     body.feed(b"400\r\n")
     assert body.counted == 0
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 1000])
+@pytest.mark.parametrize(
+    ("framing", "data", "content"),
+    [(5, b"abcde", 5), (CHUNKED, b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nA: b\r\n\r\n", 5), (UNTIL_CLOSE, b"abcdefg", 7)],
+)
+def test_what_has_passed_is_content_only(framing: int, data: bytes, content: int, step: int) -> None:
+    body = Body(framing)
+    assert body.passed == 0
+    for at in range(0, len(data), step):
+        body.feed(data[at : at + step])
+    assert body.passed == content
