@@ -29,6 +29,7 @@ from streamlb.config.model import (
     Weighted,
 )
 from streamlb.config.naming import to_camel
+from streamlb.config.observation import Observability, Otlp, RouterObservability, Tracing
 from streamlb.config.static import EntryPoint, EntryPointHttp, ServersTransport, TcpServersTransport
 from streamlb.config.tls import Tls
 
@@ -75,6 +76,10 @@ OVERVIEW = {
     (Service, "mirroring"): "A service that answers, and others that get copies.",
     (Failover, "errors"): "Which answers of the service are failures.",
     (Mirroring, "mirrors"): "Who gets copies.",
+    (Tracing, "otlp"): "Where spans are sent.",
+    (Otlp, "http"): "The collector, over OTLP/HTTP.",
+    (Observability, "metrics"): "Whether what comes in here is counted.",
+    (RouterObservability, "metrics"): "Whether its requests, connections or flows are counted under its name.",
     (Tls, "stores"): "The one store there is: `default`.",
     (LoadBalancer, "sticky"): "A cookie that keeps a client with its server.",
     (LoadBalancer, "servers"): "Those who are balanced.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -88,6 +89,18 @@ def test_from_the_first_start_to_the_last_stop(place: Place, tmp_path: Path) -> 
         assert streamlb("check", place.etc).returncode == 1
         assert place.ask() == "v2"
         place.file.write_text(good)
+
+        # Logs are rotated.
+        access = place.log / "access.log"
+        until(lambda: access.exists() and access.stat().st_size, 10, "lines are written")
+        old = access.rename(place.log / "access.log.1")
+        program.signal(signal.SIGUSR1)
+        until(access.exists, 10, "a new file")
+        assert place.ask() == "v2"
+        until(lambda: access.stat().st_size, 10, "a line in it")
+        line = json.loads(access.read_text().splitlines()[0])
+        assert (line["RequestHost"], line["DownstreamStatus"]) == ("shop.example.com", 200)
+        assert all(json.loads(each) for each in old.read_text().splitlines())
 
         # An upgrade: the successor has the same sockets, the old one ends.
         upgraded = streamlb("upgrade", "--socket", place.socket)

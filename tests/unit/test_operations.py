@@ -76,6 +76,24 @@ def test_commands_exist_with_their_options(name: str, rest: str) -> None:
             assert word in options, f"streamlb {name} has no {word}"
 
 
+def test_prometheus_takes_its_files(tmp_path: Path) -> None:
+    [rules], [config] = blocks("yaml alerts"), blocks("yaml prometheus")
+    (tmp_path / "streamlb.rules.yml").write_text(rules)
+    (tmp_path / "prometheus.yml").write_text(config)
+    for kind, name in (("rules", "streamlb.rules.yml"), ("config", "prometheus.yml")):
+        command = [need("promtool", "prometheus"), "check", kind, str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_alerts_ask_for_metrics_there_are() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "streamlb").rglob("*.py"))
+    source += source.replace("{scope}", "service") + source.replace("{scope}", "entrypoint")
+    for name in re.findall(r"\b(?:streamlb|traefik)_[a-z_]+", blocks("yaml alerts")[0]):
+        plain = re.sub(r"_(?:total|bucket)$", "", name)
+        assert f'"{plain}"' in source, f"nobody counts {name}"
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors of headings, as GitHub makes them."""
     text = FENCE.sub("", page.read_text())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamlb.config.glossary import read
+from streamlb.config.glossary import classes_of, read
+from streamlb.config.kinds import fields_of
 from streamlb.config.model import Config, LoadBalancer, Router, Server
 from streamlb.config.static import EntryPoint, EntryPointTransport, LifeCycle, ServersTransport
 from streamlb.config.tls import ClientTls, Store, TlsOptions
 
-REFERENCE = (Path(__file__).parents[3] / "docs" / "reference.md").read_text()
+DOCS = Path(__file__).parents[3] / "docs"
+REFERENCE = "\n".join((DOCS / page).read_text() for page in ("reference.md", "logs.md", "metrics.md"))
 
 PAGE = """\
 ### `entryPoints.NAME`
@@ -68,3 +70,17 @@ def test_the_reference_speaks_of_options_there_are() -> None:
     assert glossary.strangers == []
     assert glossary.describe(ClientTls, "rootCAs").startswith("Who may have signed")
     assert glossary.describe(Server, "maxConnections")
+
+
+def test_every_option_is_described() -> None:
+    glossary = read(REFERENCE)
+    seen: set[type] = set()
+    todo: list[type] = [Config]
+    while todo:
+        cls = todo.pop()
+        if cls in seen:
+            continue
+        seen.add(cls)
+        for key, hint in fields_of(cls).items():
+            assert glossary.describe(cls, key), f"nobody says what `{key}` of {cls.__name__} does"
+            todo += classes_of(hint)

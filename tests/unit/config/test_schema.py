@@ -60,7 +60,7 @@ def test_every_example_fits(path: Path) -> None:
     assert mistakes(path.read_text()) == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/reference.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/reference.md", "docs/operations.md"])
 def test_what_the_pages_show_fits(page: str) -> None:
     blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
     assert blocks
